@@ -1,0 +1,3 @@
+"""Thin gRPC servicers over the engine."""
+
+from __future__ import annotations

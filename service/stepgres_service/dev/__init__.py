@@ -1,0 +1,3 @@
+"""Embedded PostgreSQL for development and tests."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Use cases, dispatch and background loops."""
+
+from __future__ import annotations

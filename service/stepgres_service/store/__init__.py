@@ -1,0 +1,3 @@
+"""The only package that speaks to PostgreSQL."""
+
+from __future__ import annotations

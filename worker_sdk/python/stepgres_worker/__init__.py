@@ -1,0 +1,3 @@
+"""The Python SDK of stepgres."""
+
+from __future__ import annotations
