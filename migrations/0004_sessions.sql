@@ -1,0 +1,39 @@
+-- Sessions: who may hold leases, and until when. A lease is its session's, so a heartbeat writes one small row.
+
+create table pgflow.workers (
+    worker_id int generated always as identity primary key,
+    worker_name text collate "C" not null unique,
+    seen_at timestamptz not null default now()
+);
+comment on table pgflow.workers is 'names of workers, interned: a task remembers who had it after the session is gone';
+
+-- No index but the key, and room in the page: a beat stays a HOT update.
+create table pgflow.sessions (
+    session_id uuid primary key,
+    -- sha256 of the worker's secret instance id: a resume must prove it.
+    instance_hash bytea not null,
+    -- Raised by each resume; a renewal that carries an older one changes nothing.
+    epoch int not null default 1,
+    coordinator_id uuid not null,
+    worker_id int not null,
+    lease_until timestamptz not null,
+    -- Set when the session ended: by Goodbye, by its grace or by its lease. It stays a while so that a lease that
+    -- raced the end is found by the next sweep.
+    closed_at timestamptz,
+    grace_ms int not null,
+    sdk text not null default '',
+    connected_at timestamptz not null
+) with (fillfactor = 50);
+
+create table pgflow.session_handlers (
+    scope text collate "C" not null,
+    handler text collate "C" not null,
+    session_id uuid not null references pgflow.sessions on delete cascade,
+    description text not null default '',
+    params_schema json,
+    input_schema json,
+    output_schema json,
+    primary key (scope, handler, session_id)
+);
+create index session_handlers_by_session on pgflow.session_handlers (session_id);
+comment on table pgflow.session_handlers is 'what each session serves: the catalogue';
