@@ -15,7 +15,8 @@ from stepgres_service.dev.errors import EmbeddedPostgresError
 _WATCHDOG = """
 trap '' INT TERM HUP
 read -r _
-alive() { [ "$(head -n 1 "$2" 2>/dev/null)" = "$1" ] && kill -0 "$1" 2>/dev/null; }
+ours() { [ ! -e "$2" ] || [ "$(head -n 1 "$2" 2>/dev/null)" = "$1" ]; }
+alive() { kill -0 "$1" 2>/dev/null && ours "$@"; }
 if alive "$@"; then kill -INT "$1"; fi
 n=0
 while alive "$@" && [ $n -lt 50 ]; do sleep 0.1; n=$((n + 1)); done
