@@ -70,13 +70,33 @@ def clear_stale_pid_file(pgdata: Path) -> None:
         pid = int(pid_file.read_text().split("\n", 1)[0])
     except (OSError, ValueError):
         return
-    answer = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    if "postgres" in answer.stdout and str(pgdata) in answer.stdout:
+    if _is_server_of(_command_line(pid), pgdata):
         raise EmbeddedPostgresError(
             f"data folder {pgdata.parent} is in use by the server with process id {pid}; stop that one first, "
             "or choose another data folder."
         )
     pid_file.unlink()
+
+
+def _is_server_of(command: str, pgdata: Path) -> bool:
+    """Whether this command line is a server of this folder; in doubt it is: a living server must keep its pid file."""
+    if "postgres" not in command or command.startswith("postgres: "):  # children of a server carry such titles
+        return False
+    return str(pgdata) in command or " -D " not in command
+
+
+def _command_line(pid: int) -> str:
+    """The command line of a process; empty when there is none."""
+    proc = Path(f"/proc/{pid}/cmdline")  # slim images have no ps
+    if Path("/proc/self/cmdline").exists():
+        try:
+            return proc.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            return ""
+    answer = subprocess.run(
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return answer.stdout
 
 
 def stop_process(server: subprocess.Popen[bytes], timeout_s: float) -> None:
