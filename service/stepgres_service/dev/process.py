@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -52,6 +53,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def memory_folder() -> Path | None:
+    """A folder that lives in memory and has 2 GiB of room; None where there is none (macOS, small containers)."""
+    folder = Path("/dev/shm")  # noqa: S108
+    if folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= 2 << 30:
+        return folder
+    return None
 
 
 def is_ready(pgdata: Path, pid: int) -> bool:
