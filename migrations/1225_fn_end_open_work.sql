@@ -1,0 +1,55 @@
+-- Ends everything that is open in runs that are ending: no task stays queued or started under a terminal run.
+--   task: queued, started -> cancelled, its message deleted; step: created, started -> cancelled.
+--   Caller holds the runs' locks, and writes the runs' own status. Tells every coordinator which runs ended, so that
+--   workers stop their tasks.
+create or replace function pgflow.end_open_work(p_run_ids uuid[]) returns void
+language plpgsql
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+declare
+    v_now constant timestamptz := pgflow.now();
+    v_queue_ids int[];
+    v_message_ids bigint[];
+begin
+    with ended as (
+        -- The message ids of before the update: a row's old value is not in RETURNING.
+        select t.run_id, t.step_index, t.task_index, t.message_id
+        from pgflow.step_tasks as t
+        where t.run_id = any(p_run_ids) and t.status in ('queued', 'started')
+        order by t.run_id, t.step_index, t.task_index
+        for no key update
+    ),
+    cancelled as (
+        update pgflow.step_tasks as t
+        set status = 'cancelled', session_id = null, message_id = null, available_at = null, completed_at = v_now
+        from ended
+        where t.run_id = ended.run_id and t.step_index = ended.step_index and t.task_index = ended.task_index
+        returning ended.run_id, ended.step_index, ended.message_id
+    )
+    select array_agg(r.queue_id), array_agg(cancelled.message_id) into v_queue_ids, v_message_ids
+    from cancelled
+    join pgflow.step_states as s on s.run_id = cancelled.run_id and s.step_index = cancelled.step_index
+    join pgflow.routes as r on r.route_id = s.route_id
+    where cancelled.message_id is not null;
+
+    perform pgmq.delete('pgflow_' || u.queue_id, array_agg(u.message_id))
+    from unnest(v_queue_ids, v_message_ids) as u (queue_id, message_id)
+    group by u.queue_id;
+
+    update pgflow.step_states as s
+    set status = 'cancelled', completed_at = v_now, revision = r.revision + 1
+    from pgflow.runs as r
+    where r.run_id = any(p_run_ids) and s.run_id = r.run_id and s.status in ('created', 'started');
+
+    delete from pgflow.map_expansions where run_id = any(p_run_ids);
+
+    perform pg_notify(
+        'pgflow_ended', case when cardinality(p_run_ids) > 100 then '*' else array_to_string(p_run_ids, ',') end
+    );
+end
+$$;

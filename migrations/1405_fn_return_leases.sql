@@ -1,0 +1,83 @@
+-- Takes back the started tasks of sessions, but those listed in p_kept_* (run, step, task, lease_seq, side by side).
+--   task: started -> queued. p_lost: the worker vanished: counts a lost lease. The first goes back at once, later ones
+--   wait with backoff, so that a task that kills its workers parts company with its neighbours; beyond
+--   p_max_lost_leases the task fails with LEASE_LOST, and its run.
+--   Returns the number of tasks taken back. Locks: the runs in order; caller holds the sessions' locks.
+create or replace function pgflow.return_leases(
+    p_session_ids uuid[], p_lost boolean, p_max_lost_leases int default 5,
+    p_kept_run_ids uuid[] default '{}', p_kept_step_indexes smallint[] default '{}',
+    p_kept_task_indexes int[] default '{}', p_kept_lease_seqs int[] default '{}'
+) returns int
+language plpgsql
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+declare
+    v_now constant timestamptz := pgflow.now();
+    v_task record;
+begin
+    perform 1 from pgflow.runs
+    where run_id = any(array(select distinct run_id from pgflow.step_tasks where session_id = any(p_session_ids)))
+    order by run_id for no key update;
+
+    with taken as materialized (
+        select t.run_id, t.step_index, t.task_index, t.lease_seq, t.failures, t.worker_id, t.started_at,
+               p_lost and t.lost_leases >= p_max_lost_leases as is_final,
+               case when p_lost and t.lost_leases > 0 then pgflow.backoff_s(t.lost_leases, 1, 300) else 0 end as delay_s
+        from pgflow.step_tasks as t
+        where t.session_id = any(p_session_ids) and t.status = 'started'
+          and not exists (
+              select from unnest(p_kept_run_ids, p_kept_step_indexes, p_kept_task_indexes, p_kept_lease_seqs)
+                  as k (run_id, step_index, task_index, lease_seq)
+              where k.run_id = t.run_id and k.step_index = t.step_index and k.task_index = t.task_index
+                and k.lease_seq = t.lease_seq
+          )
+        order by t.run_id, t.step_index, t.task_index
+        for no key update
+    ),
+    booked as (
+        insert into pgflow.task_errors (
+            run_id, step_index, task_index, lease_seq, attempt, code, message, worker_id, started_at, failed_at
+        )
+        select run_id, step_index, task_index, lease_seq, failures + 1, 'LEASE_LOST',
+               'the worker vanished: its stream broke and was not resumed in time', worker_id, started_at, v_now
+        from taken where p_lost
+        on conflict do nothing
+    ),
+    failed as (
+        update pgflow.step_tasks as t
+        set status = 'failed', lost_leases = t.lost_leases + 1, session_id = null, completed_at = v_now
+        from taken
+        where taken.is_final and t.run_id = taken.run_id and t.step_index = taken.step_index
+          and t.task_index = taken.task_index
+    )
+    select count(*)::int as taken_count,
+           array_agg(run_id) filter (where not is_final) as run_ids,
+           array_agg(step_index) filter (where not is_final) as step_indexes,
+           array_agg(task_index) filter (where not is_final) as task_indexes,
+           array_agg(delay_s::float8) filter (where not is_final) as delays_s,
+           array_agg(0) filter (where not is_final) as zeros,
+           array_agg(p_lost::int) filter (where not is_final) as losses,
+           array_agg(run_id) filter (where is_final) as final_run_ids,
+           array_agg(step_index) filter (where is_final) as final_step_indexes,
+           array_agg(task_index) filter (where is_final) as final_task_indexes
+    into v_task from taken;
+
+    if v_task.run_ids is not null then
+        perform pgflow.requeue_tasks(v_task.run_ids, v_task.step_indexes, v_task.task_indexes, v_task.delays_s,
+                                     v_task.zeros, v_task.losses, v_task.zeros);
+    end if;
+    if v_task.final_run_ids is not null then
+        perform pgflow.fail_runs(
+            v_task.final_run_ids, v_task.final_step_indexes, v_task.final_task_indexes,
+            array_fill('LEASE_LOST'::text, array[cardinality(v_task.final_run_ids)]),
+            array_fill(format('%s workers vanished while they had this task; find out whether it kills them',
+                              p_max_lost_leases + 1), array[cardinality(v_task.final_run_ids)]));
+    end if;
+    return v_task.taken_count;
+end
+$$;
