@@ -1,0 +1,3 @@
+"""One module for each group of commands."""
+
+from __future__ import annotations

@@ -1,0 +1,53 @@
+"""`stepgres health`: ask a coordinator whether it serves, for people, Docker and scripts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stepgres_cli.errors import CliError, Exit
+from stepgres_cli.options import Output, OutputOption, Target
+from stepgres_cli.output import print_json
+
+
+def health(
+    service: Annotated[
+        str, typer.Option(help="Service to ask for, such as stepgres.v1.RunService.", show_default="the whole process")
+    ] = "",
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long to wait.")] = 5.0,
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say whether a coordinator serves: 0 it does, 1 it does not (yet, or any more), 5 nobody answers."""
+    from stepgres_worker import DEFAULT_TARGET
+
+    address = target or DEFAULT_TARGET
+    status = _ask(address, service, timeout)
+    if output is not Output.TABLE:
+        print_json({"target": address, "service": service, "status": status}, output)
+    else:
+        print(f"{address} {service or 'coordinator'}: {status.lower().replace('_', ' ')}")
+    if status != "SERVING":
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _ask(address: str, service: str, timeout: float) -> str:
+    """The status by the gRPC health protocol, `SERVING` or `NOT_SERVING`; `SERVICE_UNKNOWN` for a wrong name."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service=service), timeout=timeout
+            )
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return "SERVICE_UNKNOWN"
+            raise CliError(
+                f"no coordinator answers at {address} ({error.details()}); start one with `stepgres dev`, or set "
+                "STEPGRES_TARGET to its host:port.",
+                code=Exit.UNREACHABLE,
+            ) from error
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))

@@ -1,0 +1,188 @@
+"""`stepgres run …`: start runs, follow them, end them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stepgres_cli.errors import CliError, Exit, say, usage
+from stepgres_cli.inputs import read_json
+from stepgres_cli.options import Output, OutputOption, PageSize, Target, connect
+from stepgres_cli.output import (
+    console,
+    elapsed,
+    pretty_payload,
+    print_facts,
+    print_json,
+    print_list,
+    print_table,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from stepgres_worker import Run, RunSnapshot
+
+app = typer.Typer(no_args_is_help=True, help="Start runs, follow them, end them.")
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, whole.")]
+
+
+@app.command()
+def start(
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help="Slug of the flow.")],
+    input_: Annotated[str | None, typer.Argument(metavar="INPUT", help="JSON, @FILE or -.", show_default="{}")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it; the exit code tells how it ended.")] = False,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key starts nothing twice.")] = None,
+    scope: Annotated[str, typer.Option(help="Only workers of this scope get its tasks.", show_default=False)] = "",
+    version: Annotated[int, typer.Option(min=0, help="Version of the flow.", show_default="the latest")] = 0,
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Start a run.
+
+    Example: stepgres run start hello '{"name": "Ada"}' --watch
+    """
+    body = read_json(input_, "INPUT")
+    with connect(target) as client:
+        run = client.start_run(flow, body, idempotency_key=key, scope=scope, version=version)
+        if watch:
+            raise typer.Exit(_follow(run, output))
+        if output is not Output.TABLE:
+            print_json({"run_id": run.id, "created": run.created}, output)
+            return
+        print(run.id)
+        say(f"{'started' if run.created else 'exists already'}: run of {flow}; follow it: stepgres run watch {run.id}")
+
+
+@app.command("watch")
+def watch_run(run_id: RunId, target: Target = None, output: OutputOption = Output.TABLE) -> None:
+    """Follow a run to its end: 0 it completed, 3 it failed, 4 it was cancelled."""
+    with connect(target) as client:
+        raise typer.Exit(_follow(client.run(run_id), output))
+
+
+def _follow(run: Run, output: Output) -> Exit:
+    """Show a run until it ends, then its output or error; returns the exit code."""
+    from stepgres_cli.watching import headline, make_view, watch
+
+    try:
+        if output is not Output.TABLE:
+            return _follow_for_programs(run, output)
+        last = watch(run.watch(full=True), make_view())
+    except KeyboardInterrupt:
+        say(f"\nThe run goes on; follow it again: stepgres run watch {run.id}")
+        raise
+    console().print(headline(last))
+    if last.error is not None:
+        _say_error(last)
+    if last.output_json is not None:
+        print(pretty_payload(last.output_json))
+    return exit_code(last)
+
+
+def _follow_for_programs(run: Run, output: Output) -> Exit:
+    """JSONL: every snapshot; JSON: the last one."""
+    last: RunSnapshot | None = None
+    for last in run.watch(full=True):
+        if output is Output.JSONL:
+            print_json(last.to_dict(), output)
+    if last is None:
+        raise CliError(f"run {run.id}: the watch ended without a frame; try again.", code=Exit.UNREACHABLE)
+    if output is Output.JSON:
+        print_json(last.to_dict(), output)
+    if last.error is not None:
+        _say_error(last)
+    return exit_code(last)
+
+
+def exit_code(run: RunSnapshot) -> Exit:
+    """What the end of a run means for a script."""
+    return {"failed": Exit.RUN_FAILED, "cancelled": Exit.RUN_CANCELLED}.get(run.status.value, Exit.OK)
+
+
+def _say_error(run: RunSnapshot) -> None:
+    error = run.error
+    if error is None:
+        return
+    where = f"{error.step}[{error.task_index}]: " if error.step else ""
+    attempt = f" (attempt {error.attempt})" if error.attempt else ""
+    say(f"error: {where}{error.message}{attempt}")
+    if error.code:
+        say(f"reason: {error.code}")
+
+
+@app.command("list")
+def list_runs(
+    flow: Annotated[str, typer.Option(help="Only runs of this flow.", show_default=False)] = "",
+    status: Annotated[
+        str, typer.Option(help="Only runs in this status: started, completed, failed, cancelled.", show_default=False)
+    ] = "",
+    limit: PageSize = 20,
+    page_token: Annotated[str, typer.Option(help="From the page before.", show_default=False)] = "",
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List runs, newest first."""
+    if status and status not in {"started", "completed", "failed", "cancelled"}:
+        raise usage(f"--status: {status!r} is unknown; it is started, completed, failed or cancelled.")
+    with connect(target) as client:
+        page = client.list_runs(flow=flow, status=status or None, page_size=min(limit, 1000), page_token=page_token)
+    if output is not Output.TABLE:
+        print_list("runs", (run.to_dict() for run in page), page.next_page_token, output)
+        return
+    print_table(
+        ("run", "flow", "version", "status", "started", "took"),
+        (
+            (run.run_id, run.flow, run.version, run.status.value, run.start_time,
+             seconds(elapsed(run.start_time, run.end_time)))
+            for run in page
+        ),
+        empty="no such runs; start one with `stepgres run start`.",
+    )  # fmt: skip
+    if page.next_page_token:
+        print(f"more with --page-token {page.next_page_token}")
+
+
+@app.command()
+def get(run_id: RunId, target: Target = None, output: OutputOption = Output.TABLE) -> None:
+    """Show a run with its steps, input, output and error."""
+    from stepgres_cli.watching import headline, steps_table
+
+    with connect(target) as client:
+        run = client.get_run(run_id)
+    if output is not Output.TABLE:
+        print_json(run.to_dict(), output)
+        return
+    console().print(headline(run))
+    console().print(steps_table(run))
+    print_facts(_facts(run))
+    if run.error is not None:
+        _say_error(run)
+
+
+def _facts(run: RunSnapshot) -> list[tuple[str, Any]]:
+    return [
+        ("scope", run.scope),
+        ("key", run.idempotency_key),
+        ("started", run.start_time),
+        ("ended", run.end_time),
+        ("input", pretty_payload(run.input_json, max_lines=10) if run.input_json is not None else None),
+        ("output", pretty_payload(run.output_json) if run.output_json is not None else None),
+    ]
+
+
+@app.command()
+def cancel(
+    run_id: RunId,
+    reason: Annotated[str, typer.Option(help="Shown to people.", show_default=False)] = "",
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """End a run: queued tasks go, workers are told to stop leased ones. A run that has ended stays as it is."""
+    with connect(target) as client:
+        run = client.cancel_run(run_id, reason=reason)
+    if output is not Output.TABLE:
+        print_json(run.to_dict(), output)
+        return
+    print(f"run {run.run_id}: {run.status.value}")

@@ -1,0 +1,46 @@
+"""`stepgres worker run MODULE:ATTR`: serve the handlers of a Python module."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from stepgres_cli.errors import say
+from stepgres_cli.options import Target
+
+app = typer.Typer(no_args_is_help=True, help="Serve handlers.")
+
+
+@app.callback()
+def group() -> None:
+    """Serve handlers."""
+
+
+@app.command()
+def run(
+    location: Annotated[str, typer.Argument(metavar="MODULE:ATTR", help="A Worker, a Flow, or a list of flows.")],
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Tasks at once, per process.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    stop_with_stdin: Annotated[
+        bool, typer.Option("--stop-with-stdin", help="Drain when standard input closes, as when a parent dies.")
+    ] = False,
+    target: Target = None,
+) -> None:
+    """Serve a module's handlers until Ctrl-C or SIGTERM; tasks at hand are finished first.
+
+    MODULE is imported with the current folder on the path. Example: stepgres worker run hello:worker
+    """
+    from stepgres_cli.lifeline import stop_with_stdin as watch_stdin
+    from stepgres_cli.workers import load_worker, run_processes
+
+    if processes > 1:
+        raise typer.Exit(run_processes(location, processes, concurrency, target))
+    if stop_with_stdin:
+        watch_stdin()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    found = load_worker(location, target, concurrency)
+    say(f"serving {', '.join(found.handlers) or 'nothing'}; Ctrl-C stops after the tasks at hand.")
+    found.run()

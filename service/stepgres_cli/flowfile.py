@@ -1,0 +1,96 @@
+"""Flows as people write them: `--step save:fetch,double` on the command line, or a file in the plan form.
+
+The plan form is CreateFlowRequest as JSON with its original field names, also in YAML.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stepgres_cli.errors import CliError, usage
+
+if TYPE_CHECKING:
+    from stepgres_worker import Step
+
+_FLOW_FIELDS = {
+    "slug", "steps", "max_attempts", "timeout_s", "base_delay_s", "max_delay_s", "queue", "new_version",
+}  # fmt: skip
+#: Names of the contract's enum, and the short ones that SQL and SDK use.
+_STEP_TYPES = {"STEP_TYPE_SINGLE": "single", "STEP_TYPE_MAP": "map", "single": "single", "map": "map"}
+
+
+def parse_step(text: str, step_type: str) -> Step:
+    """`SLUG` or `SLUG:DEP,DEP` as a step.
+
+    Raises:
+        CliError: a part of it is empty.
+    """
+    from stepgres_worker import Step
+
+    slug, colon, rest = text.partition(":")
+    depends_on = [part.strip() for part in rest.split(",")] if colon else []
+    if not slug.strip() or not all(depends_on):
+        raise usage(
+            f"--{'map' if step_type == 'map' else 'step'}: {text!r} has an empty name; write SLUG or SLUG:DEP,DEP."
+        )
+    return Step(slug.strip(), depends_on=depends_on, step_type=step_type)
+
+
+def read_flow_file(path: str) -> dict[str, Any]:
+    """A flow file as keyword arguments of `create_flow`, `steps` being a list of Step.
+
+    Args:
+        path: a .json, .yaml or .yml file, or `-` for standard input.
+
+    Raises:
+        CliError: it cannot be read, or a field is unknown or of the wrong kind; the message begins with its path.
+    """
+    document = _parse(path)
+    _check_object(document, _FLOW_FIELDS, "")
+    steps = document.get("steps") or []
+    if not isinstance(steps, list):
+        raise usage("steps: a list of steps is needed.")
+    return {**document, "steps": [_step(step, f"steps[{index}]") for index, step in enumerate(steps)]}
+
+
+def _parse(path: str) -> Any:
+    import yaml
+
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise usage(f"--file: {path} cannot be read ({error}); check the path.") from error
+    try:
+        # JSON first: YAML 1.1 reads most of it, but takes 1e3 for a text.
+        return json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise usage(f"{path}: neither JSON nor YAML: {' '.join(str(error).split())}") from error
+
+
+def _step(value: Any, path: str) -> Step:
+    from stepgres_worker import Step
+
+    known = {field.name for field in fields(Step)}
+    _check_object(value, known, path)
+    if "slug" not in value:
+        raise usage(f"{path}.slug: missing; give the step a name.")
+    step_type = value.get("step_type", "single")
+    if step_type not in _STEP_TYPES:
+        raise usage(f"{path}.step_type: {step_type!r} is unknown; it is STEP_TYPE_SINGLE or STEP_TYPE_MAP.")
+    try:
+        return Step(**{**value, "step_type": _STEP_TYPES[step_type]})
+    except TypeError as error:
+        raise CliError(f"{path}: {error}") from error
+
+
+def _check_object(value: Any, known: set[str], path: str) -> None:
+    if not isinstance(value, dict):
+        raise usage(f"{path or 'the flow file'}: an object is needed, not {type(value).__name__}.")
+    for name in value:
+        if name not in known:
+            where = f"{path}.{name}" if path else str(name)
+            raise usage(f"{where}: unknown field; the fields are {', '.join(sorted(known))}.")
