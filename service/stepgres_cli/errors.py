@@ -54,6 +54,15 @@ def usage(message: str) -> CliError:
     return CliError(message, code=Exit.USAGE)
 
 
+def unreachable(target: str, why: str) -> CliError:
+    """Nobody answers at an address."""
+    return CliError(
+        f"no coordinator answers at {target} ({why}); start one with `stepgres dev`, or name another with --target "
+        "or STEPGRES_TARGET.",
+        code=Exit.UNREACHABLE,
+    )
+
+
 def say(text: str) -> None:
     """A line for people, on standard error. A terminal that went away is no reason to fail."""
     try:

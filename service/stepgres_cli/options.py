@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from stepgres_cli.errors import unreachable
 
 if TYPE_CHECKING:
     from stepgres_worker import Client
@@ -22,16 +25,31 @@ class Output(StrEnum):
     JSONL = "jsonl"
 
 
+#: Where the SDK looks too when it is told nothing.
+DEFAULT_TARGET = "127.0.0.1:50051"
+
 Target = Annotated[
     str | None,
-    typer.Option("--target", envvar="STEPGRES_TARGET", help="Coordinator, host:port.", show_default="127.0.0.1:50051"),
+    typer.Option("--target", envvar="STEPGRES_TARGET", help="Coordinator, host:port.", show_default=DEFAULT_TARGET),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people, or for programs.")]
-PageSize = Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most so many.")]
+PageSize = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="List at most so many.")]
 
 
 def connect(target: str | None) -> Client:
-    """A client of the coordinator; use it in a `with` block. Nothing is sent before the first call."""
+    """A client of the coordinator; use it in a `with` block.
+
+    Raises:
+        CliError: nobody listens there. Asked here and not left to the first call, since the client would try again
+            until its deadline, and a person who forgot to start a coordinator should not wait for that.
+    """
+    address = target or DEFAULT_TARGET
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host and host.count(":") == 0:  # not dns:///…, ipv4:a:1,b:2, [::1]:1
+        try:
+            socket.create_connection((host, int(port)), timeout=5.0).close()
+        except OSError as error:
+            raise unreachable(address, error.strerror or str(error)) from error
     from stepgres_worker import Client
 
-    return Client(target)
+    return Client(address)

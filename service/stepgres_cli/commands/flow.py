@@ -89,18 +89,16 @@ def add_step(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Append a step to a flow's latest version. The same again changes nothing; runs that started do not see it."""
-    from stepgres_worker import Step
-
     names = [name.strip() for text in depends_on or () for name in text.split(",")]
     if not all(names):
         raise usage("--depends-on: an empty name; write --depends-on a,b.")
-    step = Step(
-        slug, depends_on=names, step_type="map" if map_ else "single", initial_tasks=initial_tasks, handler=handler,
-        params=read_object(params, "--params"), max_attempts=max_attempts, timeout_s=timeout,
-        base_delay_s=base_delay, max_delay_s=max_delay, queue=queue,
-    )  # fmt: skip
+    constants = read_object(params, "--params")
     with connect(target) as client:
-        added = client.add_step(flow, step)
+        added = client.add_step(
+            flow, slug, depends_on=names, step_type="map" if map_ else "single", initial_tasks=initial_tasks,
+            handler=handler, params=constants, max_attempts=max_attempts, timeout_s=timeout,
+            base_delay_s=base_delay, max_delay_s=max_delay, queue=queue,
+        )  # fmt: skip
     if output is not Output.TABLE:
         print_json(added.to_dict(), output)
         return
@@ -117,7 +115,7 @@ def list_flows(
 ) -> None:
     """List flows by slug, each in its latest version."""
     with connect(target) as client:
-        page = client.list_flows(page_size=min(limit, 1000), page_token=page_token, slug_prefix=prefix)
+        page = client.list_flows(page_size=limit, page_token=page_token, slug_prefix=prefix)
     if output is not Output.TABLE:
         print_list("flows", (flow.to_dict() for flow in page), page.next_page_token, output)
         return

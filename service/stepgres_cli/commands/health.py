@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stepgres_cli.errors import CliError, Exit
-from stepgres_cli.options import Output, OutputOption, Target
+from stepgres_cli.errors import Exit, unreachable
+from stepgres_cli.options import DEFAULT_TARGET, Output, OutputOption, Target
 from stepgres_cli.output import print_json
 
 
@@ -20,8 +20,6 @@ def health(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Say whether a coordinator serves: 0 it does, 1 it does not (yet, or any more), 5 nobody answers."""
-    from stepgres_worker import DEFAULT_TARGET
-
     address = target or DEFAULT_TARGET
     status = _ask(address, service, timeout)
     if output is not Output.TABLE:
@@ -35,7 +33,7 @@ def health(
 def _ask(address: str, service: str, timeout: float) -> str:
     """The status by the gRPC health protocol, `SERVING` or `NOT_SERVING`; `SERVICE_UNKNOWN` for a wrong name."""
     import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped, unused-ignore]
 
     with grpc.insecure_channel(address) as channel:
         try:
@@ -45,9 +43,5 @@ def _ask(address: str, service: str, timeout: float) -> str:
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return "SERVICE_UNKNOWN"
-            raise CliError(
-                f"no coordinator answers at {address} ({error.details()}); start one with `stepgres dev`, or set "
-                "STEPGRES_TARGET to its host:port.",
-                code=Exit.UNREACHABLE,
-            ) from error
+            raise unreachable(address, error.details() or error.code().name) from error
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
