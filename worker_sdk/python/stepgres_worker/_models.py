@@ -1,0 +1,390 @@
+"""What the services answer, as frozen values: no message of the wire leaves the SDK."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import json
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from . import _json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ._errors import RequestError
+
+T = TypeVar("T")
+
+
+class RunStatus(enum.StrEnum):
+    """Where a run stands."""
+
+    STARTED = "started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """True when the run has ended."""
+        return self is not RunStatus.STARTED
+
+
+class StepStatus(enum.StrEnum):
+    """Where a step of a run stands."""
+
+    CREATED = "created"
+    STARTED = "started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+
+class TaskStatus(enum.StrEnum):
+    """Where a task stands."""
+
+    QUEUED = "queued"
+    STARTED = "started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: payloads decoded, times in RFC 3339, private fields and unset payloads left out."""
+    if isinstance(value, Model):
+        out: dict[str, Any] = {}
+        for item in fields(value):  # type: ignore[arg-type]
+            content = getattr(value, item.name)
+            if item.metadata.get("payload"):
+                if content is not None:
+                    out[item.name.removesuffix("_json")] = json.loads(content)
+            else:
+                out[item.name] = plain(content)
+        return out
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+class Model:
+    """What all answers can do."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, texts and numbers."""
+        result: dict[str, Any] = plain(self)
+        return result
+
+    def to_json(self) -> str:
+        """`to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+
+
+def payload(default: bytes | None = None) -> Any:
+    """A field that holds JSON bytes; `to_dict` shows it decoded and without its suffix `_json`."""
+    return field(default=default, metadata={"payload": True})
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts(Model):
+    """How many tasks a step has in each state."""
+
+    #: All of them; None while unknown: a map whose dependency is not done.
+    total: int | None
+    #: Queued or leased.
+    open: int
+    #: Completed.
+    completed: int
+    #: Failed for good.
+    failed: int
+    #: Cancelled.
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepSnapshot(Model):
+    """A step of a run."""
+
+    #: Slug of the step.
+    step: str
+    #: Position in its flow, from 0.
+    step_index: int
+    #: `single` or `map`.
+    step_type: str
+    #: Where it stands.
+    status: StepStatus
+    #: Its tasks.
+    counts: TaskCounts
+    #: Dependencies that are not done yet.
+    remaining_deps: int
+    #: Slugs of the steps it depends on.
+    depends_on: tuple[str, ...]
+    #: When its dependencies were done; None before.
+    start_time: datetime.datetime | None
+    #: When it ended; None before.
+    end_time: datetime.datetime | None
+    #: The run's revision at its last change.
+    revision: int
+    #: Tasks are open and no connected worker serves them; `get_run` only.
+    unserved: bool
+    #: Output as JSON; None when it has none or it was not asked for.
+    output_json: bytes | None = payload()
+
+    @property
+    def output(self) -> Any:
+        """The output, decoded at each access; None when there is none."""
+        return None if self.output_json is None else _json.loads(self.output_json)
+
+
+@dataclass(frozen=True, slots=True)
+class RunError(Model):
+    """Why a run failed."""
+
+    #: Slug of the step that failed.
+    step: str
+    #: Index of the task that failed.
+    task_index: int
+    #: Code of the failure.
+    code: str
+    #: What happened.
+    message: str
+    #: Attempt that failed, from 1.
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot(Model):
+    """A run as it stood at one moment."""
+
+    #: UUID of the run.
+    run_id: str
+    #: Slug of the flow.
+    flow: str
+    #: Version of the flow.
+    version: int
+    #: Where it stands.
+    status: RunStatus
+    #: Scope of its tasks; empty for the common one.
+    scope: str
+    #: Key it was started with; empty without one.
+    idempotency_key: str
+    #: Raised by every change.
+    revision: int
+    #: Number of steps.
+    step_count: int
+    #: Steps that are not completed.
+    remaining_steps: int
+    #: Its steps by slug, in the order of creation; empty in lists.
+    steps: Mapping[str, StepSnapshot]
+    #: Why it failed or was cancelled; None otherwise.
+    error: RunError | None
+    #: When it started.
+    start_time: datetime.datetime | None
+    #: When it ended; None before.
+    end_time: datetime.datetime | None
+    #: Resumes a watch after this snapshot; empty outside of a watch.
+    cursor: str = ""
+    #: Input as JSON; None when it was not asked for.
+    input_json: bytes | None = payload()
+    #: Output as JSON; None when it has none or it was not asked for.
+    output_json: bytes | None = payload()
+
+    @property
+    def input(self) -> Any:
+        """The input, decoded at each access; None when it was not asked for."""
+        return None if self.input_json is None else _json.loads(self.input_json)
+
+    @property
+    def output(self) -> Any:
+        """The output `{leaf slug: output}`, decoded at each access; None when there is none."""
+        return None if self.output_json is None else _json.loads(self.output_json)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAttempt(Model):
+    """One try of a task that ended."""
+
+    #: From 1; a lost lease shares its number with the try that follows.
+    attempt: int
+    #: Code of its failure; empty when it completed.
+    code: str
+    #: Message of its failure.
+    message: str
+    #: Details such as the end of a traceback.
+    details: str
+    #: Name of the worker.
+    worker: str
+    #: When it was handed out.
+    start_time: datetime.datetime | None
+    #: When it ended.
+    end_time: datetime.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSnapshot(Model):
+    """A task of a run."""
+
+    #: UUID of the run.
+    run_id: str
+    #: Slug of the step.
+    step: str
+    #: Position of the step in its flow, from 0.
+    step_index: int
+    #: 0 for a single step, the element's index for a map.
+    task_index: int
+    #: Where it stands.
+    status: TaskStatus
+    #: Failures plus 1.
+    attempt: int
+    #: Leases lost with a worker; they burn no attempt.
+    lost_leases: int
+    #: Worker that has it, or had it last; empty before.
+    worker: str
+    #: When it was created.
+    create_time: datetime.datetime | None
+    #: When it was last handed out; None before.
+    start_time: datetime.datetime | None
+    #: When it ended; None before.
+    end_time: datetime.datetime | None
+    #: When a waiting retry becomes runnable; None when it does not wait.
+    available_time: datetime.datetime | None
+    #: 0 to 1, as the handler last reported.
+    progress: float
+    #: What the handler last reported.
+    progress_message: str
+    #: Tries that ended, oldest first; `get_task` only.
+    attempts: tuple[TaskAttempt, ...] = ()
+    #: Input as JSON; None when it was not asked for.
+    input_json: bytes | None = payload()
+    #: Output as JSON; None when it has none or it was not asked for.
+    output_json: bytes | None = payload()
+
+    @property
+    def input(self) -> Any:
+        """The input, decoded at each access; None when it was not asked for."""
+        return None if self.input_json is None else _json.loads(self.input_json)
+
+    @property
+    def output(self) -> Any:
+        """The output, decoded at each access; None when there is none."""
+        return None if self.output_json is None else _json.loads(self.output_json)
+
+
+@dataclass(frozen=True, slots=True)
+class StepInfo(Model):
+    """A step of a stored flow; None = the flow's value."""
+
+    #: Slug of the step.
+    slug: str
+    #: Position in the order of creation, from 0.
+    step_index: int
+    #: `single` or `map`.
+    step_type: str
+    #: Slugs of the steps it depends on.
+    depends_on: tuple[str, ...]
+    #: Handler that executes it.
+    handler: str
+    #: Its constants.
+    params: Mapping[str, Any]
+    #: Promised number of items of a map.
+    initial_tasks: int | None
+    #: Failures and timeouts until a task fails for good.
+    max_attempts: int | None
+    #: Seconds an attempt may take.
+    timeout_s: int | None
+    #: Seconds before the first retry.
+    base_delay_s: int | None
+    #: Longest delay between retries in seconds.
+    max_delay_s: int | None
+    #: Shared queue; empty = the flow's.
+    queue: str
+    #: When it was added.
+    create_time: datetime.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowInfo(Model):
+    """One version of a stored flow."""
+
+    #: Slug of the flow.
+    slug: str
+    #: This version, from 1.
+    version: int
+    #: The newest version.
+    latest_version: int
+    #: Every version, ascending; `get_flow` only.
+    versions: tuple[int, ...]
+    #: False when it existed already; `create_flow` only.
+    created: bool
+    #: Attempts of steps that name none.
+    max_attempts: int
+    #: Seconds per attempt of steps that name none.
+    timeout_s: int
+    #: Seconds before the first retry of steps that name none; None = the server's default.
+    base_delay_s: int | None
+    #: Longest retry delay in seconds of steps that name none; None = the server's default.
+    max_delay_s: int | None
+    #: Shared queue; empty = one of its own.
+    queue: str
+    #: Number of steps.
+    step_count: int
+    #: The steps in the order of creation; empty in lists.
+    steps: tuple[StepInfo, ...]
+    #: Step slugs, every step after its dependencies; empty in lists.
+    topological_order: tuple[str, ...]
+    #: When this version was created.
+    create_time: datetime.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What to start, for `start_runs`."""
+
+    #: Slug of the flow.
+    flow: str
+    #: Input; `bytes` are JSON already, None is {}.
+    input: Any = None
+    #: Version of the flow; 0 = the latest.
+    version: int = 0
+    #: Up to 128 characters, unique per flow; None = none.
+    idempotency_key: str | None = None
+    #: Only workers of this scope get the tasks; empty = the common one.
+    scope: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartResult:
+    """What became of one item of `start_runs`."""
+
+    #: UUID of the run; empty when refused.
+    run_id: str
+    #: False when its idempotency key had started it before, or when refused.
+    created: bool
+    #: Why it was refused; None when it was not.
+    error: RequestError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A page of a list; iterate over it."""
+
+    #: What the page holds.
+    items: tuple[T, ...]
+    #: For the next page; empty on the last.
+    next_page_token: str
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)

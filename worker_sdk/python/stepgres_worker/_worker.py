@@ -1,0 +1,362 @@
+"""The worker: leases tasks over one stream, executes them, and survives whatever happens to the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stepgres.v1 import worker_pb2
+
+from ._client import AsyncClient
+from ._clock import LoopClock, full_jitter_s
+from ._errors import AlreadyExists, DeadlineExceeded, RequestError, StepgresError, Unavailable
+from ._executor import Executor
+from ._host import WorkerHost
+from ._link import Link
+from ._registry import Registry
+from ._session import Session
+from ._transport import GrpcTransport
+from ._watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ._clock import Clock
+    from ._flow import Flow
+    from ._transport import Transport
+
+logger = logging.getLogger("stepgres.worker")
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+#: A stream that lived so long was healthy: the next reconnect begins with the shortest wait again.
+_HEALTHY_S = 5.0
+#: How long a leaving worker waits for the coordinator to close the stream.
+_GOODBYE_S = 2.0
+#: Answers to Hello that no second try will change.
+_FATAL = frozenset({"INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"})
+
+
+class Worker:
+    """Serves handlers: leases their tasks, executes up to `concurrency` at a time, and sends the results.
+
+    `Worker(flow).run()` blocks and drains on SIGTERM; in async code `await worker.serve()`.
+
+    Args:
+        flows: registered by CreateFlow before serving; their functions are served.
+        target: host:port or any gRPC target; None = STEPGRES_TARGET, else 127.0.0.1:50051.
+        concurrency: most tasks executed at a time, 1-10,000; the worker never has more.
+        scope: serve only runs of this scope, up to 128 characters; empty = the common one.
+        name: for people, up to 200 characters; None = `<host>:<process id>`.
+        drain_timeout_s: on a stop, how long running handlers may take until they are cancelled and handed back.
+        reconnect_grace_s: how long the tasks wait when the stream breaks, up to the lease; None = the server's, 2 s.
+        transport: for tests, such as `testing.FakeTransport`; None = gRPC to `target`.
+        clock: for tests; None = the event loop's.
+    """
+
+    def __init__(
+        self,
+        *flows: Flow,
+        target: str | None = None,
+        concurrency: int = 100,
+        scope: str = "",
+        name: str | None = None,
+        drain_timeout_s: float = 30.0,
+        reconnect_grace_s: float | None = None,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if not 1 <= concurrency <= 10_000:
+            raise ValueError(f"concurrency is {concurrency}; it is 1 to 10,000")
+        self.concurrency = concurrency
+        self._flows = flows
+        self._scope = scope
+        self._name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._drain_timeout_s = drain_timeout_s
+        self._grace_ms = round((reconnect_grace_s or 0) * 1000)
+        self._own_transport = transport is None
+        self._transport: Transport = GrpcTransport(target) if transport is None else transport
+        self._given_clock = clock
+        self._registry = Registry()
+        for flow in flows:
+            for handler, function in flow.handlers().items():
+                self._registry.add(handler, function)
+        self._clock: Clock
+        self._session: Session
+        self._host: WorkerHost
+        self._changed: asyncio.Event
+        self._serving = False
+        self._stop_asked = False
+        self._stop_now = False
+        self._ready: asyncio.Event | None = None
+
+    # ------------------------------------------------------------------------------------------------ public
+
+    @property
+    def handlers(self) -> tuple[str, ...]:
+        """Names of the handlers it serves."""
+        return tuple(self._registry)
+
+    def step(
+        self,
+        handler: str,
+        *,
+        flow: Flow | str | None = None,
+        non_retryable: Iterable[type[BaseException]] = (),
+        params_schema: Mapping[str, Any] | None = None,
+    ) -> Callable[[Function], Function]:
+        """Decorates a handler: `(input)` or `(input, ctx)`, sync (runs in a thread) or async (runs on the loop).
+
+        Args:
+            handler: the name that steps refer to.
+            flow: serve the step `handler` of this flow: the name becomes `<flow>.<handler>`.
+            non_retryable: exceptions that fail the task for good, whatever attempts are left.
+            params_schema: JSON Schema of the step's params, shown in the catalogue; None = unknown.
+
+        Returns:
+            A decorator that leaves the function as it is.
+
+        Raises:
+            ValueError: the name is bound to another function, or the worker serves already.
+            TypeError: the function can be called in neither way.
+        """
+        if self._serving:
+            raise ValueError(f"handler {handler}: the worker serves already; add handlers before")
+        slug = flow if isinstance(flow, str) or flow is None else flow.slug
+
+        def decorate(function: Function) -> Function:
+            name = f"{slug}.{handler}" if slug else handler
+            self._registry.add(name, function, non_retryable=non_retryable, params_schema=params_schema)
+            return function
+
+        return decorate
+
+    def run(self) -> None:
+        """Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
+
+        Blocks the calling thread; handlers run on the process's background event loop and in threads.
+
+        Raises:
+            AlreadyExists: a flow of this worker exists with another shape.
+            RequestError: the coordinator refuses this worker, such as for a bad handler name.
+        """
+        from ._sync import run_worker
+
+        run_worker(self)
+
+    async def serve(self) -> None:
+        """Serves until `stop` is called, then drains. Cancelling it hands everything back at once.
+
+        Raises:
+            AlreadyExists: a flow of this worker exists with another shape.
+            RequestError: the coordinator refuses this worker, such as for a bad handler name.
+            ValueError: it has no handlers, or serves already.
+        """
+        if self._serving:
+            raise ValueError("this worker serves already")
+        if not self._registry:
+            raise ValueError("this worker has no handlers: give it a Flow with steps, or use @worker.step")
+        self._serving, self._changed = True, asyncio.Event()
+        self._clock = self._given_clock or LoopClock()
+        self._host = WorkerHost(self._transport, self._clock)
+        self._host.session = self._session = self._new_session()
+        executor = self._session.executor
+        watchdog = Watchdog(executor, asyncio.get_running_loop(), self._session.welcome.lease_ms / 1000)
+        try:
+            if await self._registered():
+                watchdog.start()
+                await self._supervise()
+        finally:
+            watchdog.stop()
+            await executor.close()
+            await self._host.close()
+            if self._own_transport:
+                await self._transport.close()
+            self._serving = False
+
+    def stop(self, *, now: bool = False) -> None:
+        """Asks a serving worker to stop; returns at once, `serve` returns when it is done. Call it on the loop.
+
+        Args:
+            now: hand running tasks back instead of waiting for them.
+        """
+        self._stop_asked = True
+        self._stop_now = self._stop_now or now
+        if self._serving:
+            self._session.stop()
+            self._changed.set()
+
+    async def wait_ready(self) -> None:
+        """Waits until the worker has been welcomed by a coordinator."""
+        if self._ready is None:
+            self._ready = asyncio.Event()
+        await self._ready.wait()
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _new_session(self) -> Session:
+        session = Session(
+            self._name,
+            [self._registry.subscription(self._scope)],
+            self._registry,
+            concurrency=self.concurrency,
+            grace_ms=self._grace_ms,
+            clock=self._clock,
+            host=self._host,
+        )
+        session.executor = Executor(
+            self._host, self._clock, self.concurrency, done=session.finish, expired=session.expire
+        )
+        session.on_idle = self._changed.set
+        session.stopping = self._stop_asked
+        return session
+
+    async def _registered(self) -> bool:
+        """Registers the flows; False when a stop came first."""
+        registering = asyncio.create_task(self._register())
+        registering.add_done_callback(lambda _: self._changed.set())
+        try:
+            while not registering.done() and not self._stop_asked:
+                await self._changed.wait()
+                self._changed.clear()
+            if registering.done():
+                registering.result()
+            return not self._stop_asked
+        finally:
+            registering.cancel()
+            await asyncio.gather(registering, return_exceptions=True)
+
+    async def _register(self) -> None:
+        """Creates the flows; waits for a coordinator as long as it takes."""
+        client = AsyncClient(transport=self._transport)
+        for flow in self._flows:
+            attempt = 0
+            while True:
+                try:
+                    await client.register(flow)
+                    break
+                except AlreadyExists as error:
+                    error.add_note(f"flow {flow.slug}: use Flow(…, new_version=True) to add a version, or another slug")
+                    raise
+                except (Unavailable, DeadlineExceeded) as error:
+                    attempt += 1
+                    wait_s = full_jitter_s(attempt, random.random)
+                    logger.warning("flow %s is not registered yet, next try in %.1f s: %s", flow.slug, wait_s, error)
+                    await self._clock.sleep(wait_s)
+
+    async def _supervise(self) -> None:
+        """Keeps one stream open; while its coordinator drains, opens the next one before it lets it go."""
+        link: Link | None = None
+        opening: asyncio.Task[Link] | None = None
+        deadline = _Deadline(self._clock, self._drain_timeout_s, self._changed.set)
+        try:
+            while True:
+                if opening is not None and opening.done():
+                    old, link, opening = link, opening.result(), None
+                    if old is not None:
+                        await old.close()
+                if self._done(deadline):
+                    break
+                if opening is None and (link is None or link.ended or link.draining):
+                    opening = asyncio.create_task(self._open(link))
+                    opening.add_done_callback(lambda _: self._changed.set())
+                await self._changed.wait()
+                self._changed.clear()
+        finally:
+            deadline.cancel()
+            await asyncio.shield(asyncio.ensure_future(self._end(link, opening)))
+
+    async def _end(self, link: Link | None, opening: asyncio.Task[Link] | None) -> None:
+        """Says Goodbye on whichever stream has the session; after a failure or a cancel it hands everything back."""
+        self._session.stopping = True
+        self._session.release()
+        if opening is not None:
+            opening.cancel()
+            (opened,) = await asyncio.gather(opening, return_exceptions=True)
+            if isinstance(opened, Link):
+                if link is not None:
+                    await link.close()
+                link = opened
+        if link is not None and not link.ended:
+            goodbye = worker_pb2.WorkRequest(goodbye=worker_pb2.Goodbye(reason="the worker stops"))
+            await link.leave(goodbye, _GOODBYE_S)
+        elif link is not None:
+            await link.close()
+
+    def _done(self, deadline: _Deadline) -> bool:
+        """Whether it is time to say Goodbye: all is done, or there is no more time."""
+        if not self._stop_asked:
+            return False
+        deadline.start()
+        return deadline.passed or self._stop_now or self._session.idle
+
+    async def _open(self, old: Link | None) -> Link:
+        """Opens a stream, again and again with full jitter."""
+        healthy = old is None or old.draining or self._clock.time() - old.welcomed >= _HEALTHY_S
+        attempt = 0 if healthy else 3
+        if old is not None and old.ended and not old.draining:
+            logger.info("the stream ended (%s); connecting again", old.error or "closed by the coordinator")
+            await self._clock.sleep(full_jitter_s(attempt, random.random))
+        while True:
+            link = Link(self._transport.open_work(), self._session, self._clock, self._changed.set)
+            try:
+                if old is not None:
+                    old.superseded = True
+                await link.open()
+            except BaseException as error:
+                if old is not None:
+                    old.superseded = False
+                await link.close()
+                if not isinstance(error, StepgresError) or _is_fatal(error):
+                    raise
+                attempt += 1
+                wait_s = full_jitter_s(attempt, random.random)
+                logger.warning("no coordinator yet, next try in %.1f s: %s", wait_s, error)
+                await self._clock.sleep(wait_s)
+            else:
+                self._welcomed()
+                return link
+
+    def _welcomed(self) -> None:
+        welcome = self._session.welcome
+        logger.info(
+            "%s at coordinator %s with %d slots",
+            "resumed" if welcome.resumed else "connected",
+            welcome.coordinator or "?",
+            self.concurrency,
+        )
+        if self._ready is None:
+            self._ready = asyncio.Event()
+        self._ready.set()
+
+
+def _is_fatal(error: StepgresError) -> bool:
+    return isinstance(error, RequestError) and error.code in _FATAL
+
+
+class _Deadline:
+    """The end of a drain, counted from its first `start`."""
+
+    def __init__(self, clock: Clock, delay_s: float, reached: Callable[[], None]) -> None:
+        self._clock = clock
+        self._delay_s = delay_s
+        self._reached = reached
+        self._timer: Any = None
+        self.passed = False
+
+    def start(self) -> None:
+        """Begins to count; no-op the second time."""
+        if self._timer is None:
+            self._timer = self._clock.call_at(self._clock.time() + self._delay_s, self._pass)
+
+    def cancel(self) -> None:
+        """Stops counting."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _pass(self) -> None:
+        self.passed = True
+        self._reached()
