@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import analyse
 import flow as flows
+import psutil
 import screen
 from fleet import HERE, Fleet, descendants, left_over
 
@@ -70,7 +71,7 @@ def show(source: str, folder: Path) -> None:
     """Start everything, run both parts, stop everything, and look whether something is left."""
     files = len(analyse.list_files(source))
     screen.title(source, files)
-    known: dict[int, str] = {}
+    known: list[psutil.Process] = []
     try:
         fleet = Fleet(folder)
         with EmbeddedPostgres(folder / "postgres", ephemeral=True) as postgres:

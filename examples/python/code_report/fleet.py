@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 HERE = Path(__file__).resolve().parent
 
@@ -55,45 +56,12 @@ class Fleet:
                 child.wait()
 
 
-def descendants() -> dict[int, str]:
-    """Every process below this one, with its start time: a number alone may be given to another program later."""
-    table = _process_table()
-    below: dict[int, str] = {}
-    todo = [os.getpid()]
-    while todo:
-        parent = todo.pop()
-        for pid, (its_parent, born) in table.items():
-            if its_parent == parent and pid not in below:
-                below[pid] = born
-                todo.append(pid)
-    return below
+def descendants() -> list[psutil.Process]:
+    """Every process below this one; each knows its start time, so a number given to another program later is not it."""
+    return psutil.Process().children(recursive=True)
 
 
-def left_over(known: dict[int, str], patience_s: float = 3.0) -> list[int]:
-    """Those of these processes that still live after so long."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        table = _process_table()
-        alive = [pid for pid, born in known.items() if pid in table and table[pid][1] == born]
-        if not alive or time.monotonic() > deadline:
-            return alive
-        time.sleep(0.05)
-
-
-def _process_table() -> dict[int, tuple[int, str]]:
-    """Parent and start time of every process: from /proc, which small images have where they lack `ps`; else by ps."""
-    if Path("/proc/self/stat").exists():
-        found = (_read_stat(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-        return dict(filter(None, found))
-    answer = subprocess.run(["ps", "-axo", "pid=,ppid=,lstart="], capture_output=True, text=True, check=True)
-    rows = (line.split(None, 2) for line in answer.stdout.splitlines())
-    return {int(pid): (int(parent), born) for pid, parent, born in rows}
-
-
-def _read_stat(entry: Path) -> tuple[int, tuple[int, str]] | None:
-    try:
-        # Fields after the name, which may hold blanks and brackets: state, parent, …, and start time as the 20th.
-        fields = (entry / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None  # it ended meanwhile
-    return (int(entry.name), (int(fields[1]), fields[19])) if fields[0] != "Z" else None
+def left_over(known: list[psutil.Process], patience_s: float = 3.0) -> list[int]:
+    """Numbers of those that still live after so long."""
+    _, alive = psutil.wait_procs(known, timeout=patience_s)
+    return [process.pid for process in alive]

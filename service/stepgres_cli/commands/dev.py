@@ -20,7 +20,9 @@ def dev(
         Path | None, typer.Option("--data", help="Folder to keep the data in.", show_default="~/.local/state/stepgres")
     ] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port, 0 for a free one.")] = DEFAULT_PORT,
+    port: Annotated[
+        int, typer.Option(envvar="STEPGRES_PORT", min=0, max=65535, help="Port, 0 for a free one.")
+    ] = DEFAULT_PORT,
 ) -> None:
     """Run PostgreSQL and a coordinator until Ctrl-C, after which no process is left. For development only."""
     from stepgres_cli.lifeline import stop_with_terminal

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
 
-from stepgres_cli.errors import Exit, unreachable
+from stepgres_cli.errors import CliError, Exit, unreachable
 from stepgres_cli.options import DEFAULT_TARGET, Output, OutputOption, Target
 from stepgres_cli.output import print_json
 
@@ -15,13 +16,13 @@ def health(
     service: Annotated[
         str, typer.Option(help="Service to ask for, such as stepgres.v1.RunService.", show_default="the whole process")
     ] = "",
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long to wait.")] = 5.0,
+    wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Ask again until it serves, so long.")] = 0,
     target: Target = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Say whether a coordinator serves: 0 it does, 1 it does not (yet, or any more), 5 nobody answers."""
     address = target or DEFAULT_TARGET
-    status = _ask(address, service, timeout)
+    status = _ask_until(address, service, wait)
     if output is not Output.TABLE:
         print_json({"target": address, "service": service, "status": status}, output)
     else:
@@ -30,7 +31,22 @@ def health(
         raise typer.Exit(Exit.REFUSED)
 
 
-def _ask(address: str, service: str, timeout: float) -> str:
+def _ask_until(address: str, service: str, wait_s: float) -> str:
+    """The first answer, or, with a wait, the first good one; at its end whatever was the last."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            status = _ask(address, service)
+        except CliError:
+            if time.monotonic() >= deadline:
+                raise
+        else:
+            if status == "SERVING" or time.monotonic() >= deadline:
+                return status
+        time.sleep(0.1)
+
+
+def _ask(address: str, service: str) -> str:
     """The status by the gRPC health protocol, `SERVING` or `NOT_SERVING`; `SERVICE_UNKNOWN` for a wrong name."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped, unused-ignore]
@@ -38,7 +54,7 @@ def _ask(address: str, service: str, timeout: float) -> str:
     with grpc.insecure_channel(address) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service=service), timeout=timeout
+                health_pb2.HealthCheckRequest(service=service), timeout=5.0
             )
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
