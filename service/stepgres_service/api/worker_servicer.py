@@ -1,0 +1,218 @@
+"""The worker's stream: frames in, frames out. Every decision is the engine's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+import grpc
+import orjson
+
+from stepgres.v1 import worker_pb2, worker_pb2_grpc
+from stepgres_service.api.convert_work import FrameWriter, hello_from, welcome_to
+from stepgres_service.api.payloads import JsonChecker
+from stepgres_service.engine.completions import Outcome, TaskResult, Verdict
+from stepgres_service.engine.registry import Hello
+from stepgres_service.engine.sessions import AckItem, Session
+from stepgres_service.engine.tokens import TOKEN_BYTES, decode_token
+from stepgres_service.engine.work import WorkEngine
+from stepgres_service.errors import InvalidArgument, NotFound, Reason, ResourceExhausted, StepgresError, Violation
+
+_MAX_RETRY_AFTER_MS = 7 * 24 * 3600 * 1000
+
+
+class _StreamClosed(StepgresError):
+    """The worker closed its side; the stream ends with OK."""
+
+
+def _refuse(path: str, reason: Reason, message: str) -> InvalidArgument:
+    return InvalidArgument(Violation(path, reason, message))
+
+
+def _text(value: str) -> bytes:
+    """A text of a failure for the database, which cannot hold U+0000: a report is worth more than its NULs."""
+    return value.replace("\x00", "\ufffd").encode()
+
+
+class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
+    """Serves workers.
+
+    Args:
+        engine: holds sessions, leases and results.
+        payloads: judges what the quick check of an output cannot.
+        coordinator: id of this coordinator, for the worker's logs.
+    """
+
+    def __init__(self, engine: WorkEngine, payloads: JsonChecker, coordinator: str) -> None:
+        self._engine = engine
+        self._payloads = payloads
+        self._coordinator = coordinator
+        self._writer = FrameWriter(engine.definitions, engine.settings)
+
+    async def Work(
+        self, request_iterator: AsyncIterator[worker_pb2.WorkRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[worker_pb2.WorkResponse]:
+        """One stream: reads in a task of its own, writes here."""
+        hello = await self._hello(request_iterator)
+        session, resumed = await self._engine.registry.open(hello)
+        reader: asyncio.Task[None] | None = None
+        try:
+            yield welcome_to(session, resumed, self._coordinator, self._engine.settings)
+            reader = asyncio.create_task(self._read(session, request_iterator), name="reader")
+            while True:
+                for frame in self._writer.frames(await session.outgoing()):
+                    yield frame
+        except _StreamClosed:
+            return
+        finally:
+            if reader is not None:
+                reader.cancel()
+            self._engine.registry.broken(session)
+
+    async def _hello(self, requests: AsyncIterator[worker_pb2.WorkRequest]) -> Hello:
+        try:
+            async with asyncio.timeout(self._engine.settings.lease_s):
+                first = await anext(requests)
+        except (TimeoutError, StopAsyncIteration):
+            raise _refuse("hello", Reason.HELLO_REQUIRED, "no frame came; send Hello first") from None
+        if first.WhichOneof("frame") != "hello":
+            raise _refuse("hello", Reason.HELLO_REQUIRED, "the first frame is something else; send Hello first")
+        return hello_from(first.hello)
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    async def _read(self, session: Session, requests: AsyncIterator[worker_pb2.WorkRequest]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async for request in requests:
+                session.last_seen = loop.time()
+                match request.WhichOneof("frame"):
+                    case "result_batch":
+                        await self._results(session, request.result_batch.results)
+                    case "credit_grant":
+                        self._grant(session, request.credit_grant.credits)
+                    case "heartbeat":
+                        self._heartbeat(session, request.heartbeat)
+                    case "goodbye":
+                        await self._engine.registry.goodbye(session)
+                        break
+                    case "hello":
+                        raise _refuse("hello", Reason.HELLO_REPEATED, "was sent twice; send it once for each stream")
+                    case _:
+                        pass  # A frame of a later version: ignored, as the protocol says.
+            session.end(_StreamClosed())
+        except StepgresError as error:
+            session.end(error)
+        except Exception as error:  # a fault of ours: the writer raises it, and the interceptor logs it under an id
+            session.end(StepgresError("a frame could not be handled", reason=Reason.INTERNAL).with_traceback(error.__traceback__))
+            raise
+
+    def _grant(self, session: Session, credits: int) -> None:
+        if credits < 1:
+            raise _refuse(
+                "credit_grant.credits", Reason.FIELD_OUT_OF_RANGE, f"is {credits}; grant 1 or more, or send nothing"
+            )
+        session.grant(credits)
+        self._engine.completions.kick()
+
+    def _heartbeat(self, session: Session, heartbeat: worker_pb2.Heartbeat) -> None:
+        for progress in heartbeat.progress:
+            if progress.token in session.leases:
+                message = progress.message.replace("\x00", "\ufffd")[:200]
+                self._engine.progress.report(progress.token, min(1.0, max(0.0, progress.fraction)), message)
+
+    async def _results(self, session: Session, results: Iterable[worker_pb2.Result]) -> None:
+        taken: list[TaskResult] = []
+        refused: list[AckItem] = []
+        session_id = session.id
+        for result in results:
+            token = result.token
+            if len(token) != TOKEN_BYTES or token[:16] != session_id:
+                refused.append(AckItem(token, Verdict.STALE, Reason.INVALID_TOKEN))
+                continue
+            taken.append(await self._result(session, token, result))
+        if refused:
+            session.send_acks(refused)
+        if taken:
+            session.unacked += len(taken)
+            allowed = 2 * self._engine.settings.max_credits
+            if session.unacked > allowed:
+                raise ResourceExhausted(
+                    f"result_batch.results: {session.unacked} results wait for their ack, at most {allowed} are allowed; "
+                    "send each result once and wait for its ack",
+                    reason=Reason.TOO_MANY_RESULTS,
+                )
+            self._engine.completions.add(taken)
+
+    async def _result(self, session: Session, token: bytes, result: worker_pb2.Result) -> TaskResult:
+        match result.WhichOneof("outcome"):
+            case "completed":
+                return await self._completed(session, token, result.completed.output)
+            case "failed":
+                failed = result.failed
+                retry_after = failed.retry_after_ms if failed.HasField("retry_after_ms") else None
+                return TaskResult(
+                    session,
+                    token,
+                    Outcome.FAILED,
+                    code=_text(failed.code[:128]) or Reason.HANDLER_ERROR.encode(),
+                    message=_text(failed.message[:8192]),
+                    details=_text(failed.details[:8192]),
+                    retryable=not failed.non_retryable,
+                    retry_after_ms=None if retry_after is None else min(max(retry_after, 0), _MAX_RETRY_AFTER_MS),
+                )
+            case "released":
+                return TaskResult(session, token, Outcome.RELEASED)
+            case _:
+                return _rejected(session, token, Reason.FIELD_REQUIRED, "the result has no outcome")
+
+    async def _completed(self, session: Session, token: bytes, output: bytes) -> TaskResult:
+        limit = self._engine.settings.max_output_bytes
+        if len(output) > limit:
+            return _rejected(
+                session,
+                token,
+                Reason.OUTPUT_TOO_LARGE,
+                f"the output has {len(output)} bytes, at most {limit} are allowed; return a reference to it instead",
+            )
+        try:
+            orjson.loads(output)
+            if b"\\u0000" not in output:
+                return TaskResult(session, token, Outcome.COMPLETED, output)
+        except orjson.JSONDecodeError:
+            pass
+        # Rare: what orjson refuses PostgreSQL may take (1e400, deep nesting), and U+0000 needs a closer look.
+        try:
+            await self._payloads.check(output, "output", limit)
+        except InvalidArgument as error:
+            return _rejected(session, token, Reason.INVALID_OUTPUT, error.message)
+        return TaskResult(session, token, Outcome.COMPLETED, output)
+
+    # ------------------------------------------------------------------------------------------------ unary
+
+    async def GetRunInput(
+        self, request: worker_pb2.GetRunInputRequest, context: grpc.aio.ServicerContext
+    ) -> worker_pb2.GetRunInputResponse:
+        """The input of the run that a held lease belongs to."""
+        token = decode_token(request.token)
+        found = None if token is None else await self._engine.tasks.run_input(*token)
+        if found is None:
+            raise NotFound(
+                "token: no lease is held under it; use the token of a task that is executing",
+                reason=Reason.INVALID_TOKEN,
+                field="token",
+            )
+        return worker_pb2.GetRunInputResponse(input=found)
+
+
+def _rejected(session: Session, token: bytes, reason: Reason, message: str) -> TaskResult:
+    """What breaks a rule fails its task, and only it."""
+    return TaskResult(
+        session,
+        token,
+        Outcome.FAILED,
+        code=reason.encode(),
+        message=message.encode(),
+        retryable=False,
+        rejected=reason,
+    )

@@ -1,0 +1,229 @@
+"""The sessions of this coordinator: opening, resuming, and every way of ending."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import structlog
+
+from stepgres_service.engine.definitions import DefinitionCache
+from stepgres_service.engine.dispatch import TIMEOUT_SLACK_S, Dispatcher
+from stepgres_service.engine.sessions import DrainNotice, Session, Stop
+from stepgres_service.engine.settings import EngineSettings
+from stepgres_service.engine.tokens import Token, decode_token
+from stepgres_service.errors import Aborted, Reason, ResourceExhausted, StepgresError, Unavailable
+from stepgres_service.store.sessions import ResumedSession, ServedHandler, SessionStore
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a worker says of itself."""
+
+    worker: str
+    instance_id: bytes
+    sdk: str
+    handlers: tuple[ServedHandler, ...]
+    #: Session to resume; None for a new one.
+    session_id: UUID | None = None
+    #: Tokens it still holds.
+    held_tokens: tuple[bytes, ...] = field(default=())
+    #: Milliseconds its leases wait when the stream breaks; 0 = the default.
+    grace_ms: int = 0
+
+
+class SessionRegistry:
+    """Opens, resumes and ends sessions.
+
+    Args:
+        store: calls the transitions of sessions.
+        dispatcher: hands tasks to the sessions.
+        definitions: for the deadlines of leases that a session brings along.
+        settings: numbers of the engine.
+        on_opened: called after a session was added; work may wait for it.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        dispatcher: Dispatcher,
+        definitions: DefinitionCache,
+        settings: EngineSettings,
+        on_opened: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._definitions = definitions
+        self._settings = settings
+        self._on_opened = on_opened
+        self._graces: dict[bytes, asyncio.Task[None]] = {}
+        self._draining = False
+
+    @property
+    def sessions(self) -> dict[bytes, Session]:
+        """Sessions by id, those in their grace included."""
+        return self._dispatcher.sessions
+
+    # ------------------------------------------------------------------------------------------------ opening
+
+    async def open(self, hello: Hello) -> tuple[Session, bool]:
+        """Opens a session, or resumes the one that hello names.
+
+        Returns:
+            The session, and whether it was resumed. What the worker holds and the session does not have any more is
+            waiting as a LeaseLost frame.
+
+        Raises:
+            Unavailable: the coordinator is draining, or the database is away.
+            ResourceExhausted: as many streams as allowed are served.
+        """
+        if self._draining:
+            raise Unavailable(
+                "this coordinator is shutting down; connect to another", reason=Reason.DRAINING, retry_after_s=1.0
+            )
+        if len(self.sessions) >= self._settings.max_streams and not (
+            hello.session_id and hello.session_id.bytes in self.sessions
+        ):
+            raise ResourceExhausted(
+                f"this coordinator serves {self._settings.max_streams} streams already; connect to another, or raise "
+                "STEPGRES_MAX_STREAMS",
+                reason=Reason.TOO_MANY_STREAMS,
+                retry_after_s=5.0,
+            )
+        held = [decode_token(token) for token in hello.held_tokens]
+        session = await self._resume(hello, held) if hello.session_id else None
+        resumed = session is not None
+        if session is None:
+            session = await self._open(hello)
+        lost = [token for token in hello.held_tokens if token not in session.leases]
+        if lost:
+            session.send_control(Stop(lost, "the lease is over: it was recorded, expired or cancelled", lost=True))
+        self._dispatcher.add(session)
+        self._on_opened()
+        _log.info("worker connected", worker=session.worker, session=str(UUID(bytes=session.id)), resumed=resumed)
+        return session, resumed
+
+    async def _open(self, hello: Hello) -> Session:
+        session_id = uuid4()
+        worker_id = await self._store.open(
+            session_id,
+            hashlib.sha256(hello.instance_id).digest(),
+            hello.worker,
+            hello.sdk,
+            round(self._settings.lease_s * 1000),
+            self._grace_ms(hello),
+            hello.handlers,
+        )
+        return self._session(hello, session_id, 1, worker_id)
+
+    async def _resume(self, hello: Hello, held: Sequence[Token | None]) -> Session | None:
+        session_id = hello.session_id
+        assert session_id is not None
+        mine = [(i, t) for i, t in enumerate(held) if t is not None and t.session_id == session_id.bytes]
+        resumed = await self._store.resume(
+            session_id,
+            hashlib.sha256(hello.instance_id).digest(),
+            round(self._settings.lease_s * 1000),
+            self._grace_ms(hello),
+            hello.handlers,
+            [(UUID(bytes=t.run_id), t.step_index, t.task_index, t.lease_seq) for _, t in mine],
+        )
+        if resumed is None:
+            return None
+        self._forget(session_id.bytes, "the session was resumed on another stream")
+        session = self._session(hello, session_id, resumed.epoch, resumed.worker_id)
+        await self._adopt(session, resumed, [(hello.held_tokens[i], t) for i, t in mine])
+        return session
+
+    async def _adopt(self, session: Session, resumed: ResumedSession, held: list[tuple[bytes, Token]]) -> None:
+        now = asyncio.get_running_loop().time()
+        for lease in resumed.held:
+            token, parts = held[lease.item]
+            await self._definitions.load(lease.version_id)
+            timeout_s = self._definitions.timeout_s(lease.version_id, parts.step_index) or 0.0
+            session.leases[token] = now + timeout_s - lease.age_s + TIMEOUT_SLACK_S
+
+    def _session(self, hello: Hello, session_id: UUID, epoch: int, worker_id: int) -> Session:
+        return Session(
+            session_id,
+            epoch,
+            hello.worker,
+            worker_id,
+            frozenset((handler.scope, handler.name) for handler in hello.handlers),
+            self._grace_ms(hello) / 1000,
+            self._settings.max_credits,
+        )
+
+    def _grace_ms(self, hello: Hello) -> int:
+        return min(hello.grace_ms or self._settings.reconnect_grace_ms, round(self._settings.lease_s * 1000))
+
+    # ------------------------------------------------------------------------------------------------ ending
+
+    def _forget(self, session_id: bytes, reason: str) -> None:
+        """Drops what this coordinator still has of a session that lives on elsewhere."""
+        grace = self._graces.pop(session_id, None)
+        if grace is not None:
+            grace.cancel()
+        old = self.sessions.get(session_id)
+        if old is not None:
+            self._dispatcher.remove(old)
+            old.end(Aborted(reason, reason=Reason.SESSION_TAKEN))
+
+    async def goodbye(self, session: Session) -> None:
+        """Ends a session whose worker said Goodbye: what it holds goes back at once and counts as nothing."""
+        self._dispatcher.remove(session)
+        await self._close([session], lost=False)
+
+    def broken(self, session: Session) -> None:
+        """Hears that a stream broke: the session waits for its grace, then its leases are lost."""
+        if self.sessions.get(session.id) is not session:
+            return
+        session.connected = False
+        session.credits = 0
+        self._graces[session.id] = asyncio.create_task(self._wait_for_resume(session), name="grace")
+
+    async def _wait_for_resume(self, session: Session) -> None:
+        await asyncio.sleep(session.grace_s)
+        self._graces.pop(session.id, None)
+        if self.sessions.get(session.id) is session:
+            _log.info("worker vanished", worker=session.worker, leases=len(session.leases))
+            self._dispatcher.remove(session)
+            await self._close([session], lost=True)
+
+    def expelled(self, session: Session, error: StepgresError) -> None:
+        """Ends a session that the database does not know as ours any more."""
+        self._dispatcher.remove(session)
+        session.end(error)
+
+    async def _close(self, sessions: Sequence[Session], *, lost: bool) -> None:
+        try:
+            await self._store.close([s.id for s in sessions], [s.epoch for s in sessions], lost=lost)
+        except StepgresError as error:
+            # Nobody renews it any more: the sweep takes its leases back when they run out.
+            _log.warning("a session could not be closed; it will expire", error=error.message)
+
+    # ------------------------------------------------------------------------------------------------ shutdown
+
+    def drain(self, deadline_s: float) -> None:
+        """Refuses new sessions, stops handing out tasks, and asks every worker to resume elsewhere."""
+        self._draining = True
+        for session in self.sessions.values():
+            session.credits = 0
+            session.max_credits = 0
+            session.send_control(DrainNotice(round(deadline_s * 1000), "the coordinator is shutting down"))
+
+    async def stop(self) -> None:
+        """Ends every stream; the sessions live on in the database for their workers to resume elsewhere."""
+        for grace in self._graces.values():
+            grace.cancel()
+        self._graces.clear()
+        for session in list(self.sessions.values()):
+            self.expelled(
+                session,
+                Unavailable("the coordinator has shut down; resume at another", reason=Reason.DRAINING, retry_after_s=0.1),
+            )

@@ -1,0 +1,109 @@
+"""Renews the leases of all sessions here, and compares them with the database.
+
+One statement renews every session; one lists their started tasks. What the database has and this memory does not was
+handed out but never delivered (a reply was lost): it goes back. What this memory has and the database does not was
+cancelled or taken: the worker is told. Both only when two comparisons in a row agree, since transactions are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from stepgres_service.engine.completions import Completions, Outcome, TaskResult
+from stepgres_service.engine.contact import Contact
+from stepgres_service.engine.loop import Loop
+from stepgres_service.engine.registry import SessionRegistry
+from stepgres_service.engine.sessions import Session, Stop
+from stepgres_service.engine.settings import EngineSettings
+from stepgres_service.engine.tokens import encode_token
+from stepgres_service.errors import Aborted, DeadlineExceeded, Reason
+from stepgres_service.store.sessions import SessionStore
+
+
+class Renewals(Loop):
+    """Runs every heartbeat period."""
+
+    name = "renewals"
+
+    def __init__(
+        self,
+        store: SessionStore,
+        registry: SessionRegistry,
+        completions: Completions,
+        contact: Contact,
+        settings: EngineSettings,
+    ) -> None:
+        super().__init__()
+        self._store = store
+        self._registry = registry
+        self._completions = completions
+        self._contact = contact
+        self._settings = settings
+        #: Differences of the comparison before.
+        self._undelivered: set[bytes] = set()
+        self._vanished: set[bytes] = set()
+
+    async def run_once(self) -> float:
+        """Renews and compares."""
+        self._expel_silent()
+        sessions = list(self._registry.sessions.values())
+        if sessions:
+            renewed = await self._store.renew(
+                [s.id for s in sessions], [s.epoch for s in sessions], round(self._settings.lease_s * 1000)
+            )
+            self._contact.succeeded()
+            for session in sessions:
+                if session.id not in renewed and self._registry.sessions.get(session.id) is session:
+                    self._registry.expelled(
+                        session,
+                        Aborted(
+                            "the session was resumed elsewhere, or its lease ran out; connect again",
+                            reason=Reason.SESSION_EXPIRED,
+                        ),
+                    )
+            await self._compare([s for s in sessions if s.id in renewed])
+        return self._settings.heartbeat_s
+
+    def failed(self, error: Exception) -> None:
+        """An error here means that leases run out: contact begins anew."""
+        self._contact.failed()
+        super().failed(error)
+
+    def _expel_silent(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for session in list(self._registry.sessions.values()):
+            if session.connected and now - session.last_seen > self._settings.lease_s:
+                session.end(
+                    DeadlineExceeded(
+                        f"nothing came from the worker for {self._settings.lease_s:g} s; send some frame at least every "
+                        f"{self._settings.heartbeat_s:g} s",
+                        reason=Reason.WORKER_SILENT,
+                    )
+                )
+
+    async def _compare(self, sessions: list[Session]) -> None:
+        here = {token: session for session in sessions for token in session.leases}
+        stored = {encode_token(*lease) for lease in await self._store.leases([s.id for s in sessions])}
+        undelivered = stored - here.keys()
+        # A lease may have been delivered while the statement ran.
+        undelivered -= {token for session in sessions for token in session.leases}
+        vanished = here.keys() - stored
+        by_id = {session.id: session for session in sessions}
+        back = [
+            TaskResult(by_id[token[:16]], token, Outcome.UNDELIVERED, acknowledge=False)
+            for token in undelivered & self._undelivered
+        ]
+        if back:
+            self._completions.add(back)
+        self._stop_vanished(vanished & self._vanished, here)
+        self._undelivered, self._vanished = undelivered, vanished
+
+    @staticmethod
+    def _stop_vanished(tokens: set[bytes], here: dict[bytes, Session]) -> None:
+        by_session: dict[Session, list[bytes]] = {}
+        for token in tokens:
+            session = here[token]
+            if session.leases.pop(token, None) is not None:
+                by_session.setdefault(session, []).append(token)
+        for session, lost in by_session.items():
+            session.send_control(Stop(lost, "the lease is over: the run ended, or the task was taken back", lost=True))

@@ -1,0 +1,92 @@
+"""The small loops that move waiting work on: the poll, due retries, large maps, progress reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stepgres_service.engine.dispatch import Dispatcher
+from stepgres_service.engine.loop import Loop
+from stepgres_service.engine.settings import EngineSettings
+from stepgres_service.engine.tokens import decode_token
+from stepgres_service.store.tasks import TaskStore
+
+
+class Poller(Loop):
+    """The truth behind the notifications: asks which routes have messages, while any worker is connected."""
+
+    name = "poller"
+
+    def __init__(self, store: TaskStore, dispatcher: Dispatcher, settings: EngineSettings) -> None:
+        super().__init__()
+        self._store = store
+        self._dispatcher = dispatcher
+        self._settings = settings
+
+    async def run_once(self) -> float:
+        """Wakes the dispatcher with what waits."""
+        if self._dispatcher.sessions:
+            self._dispatcher.wake(await self._store.ready_routes())
+        return self._settings.poll_s
+
+
+class Promoter(Loop):
+    """Sends retries when they are due: sleeps until the next one, a second at the most."""
+
+    name = "promoter"
+
+    def __init__(self, store: TaskStore, on_promoted: Callable[[], None]) -> None:
+        super().__init__()
+        self._store = store
+        self._on_promoted = on_promoted
+
+    async def run_once(self) -> float:
+        """Promotes a batch."""
+        promoted, next_due_s = await self._store.promote_tasks()
+        if promoted:
+            self._on_promoted()
+        if next_due_s is None:
+            return 1.0
+        # A due retry whose run is locked shows up as overdue: look again soon, but do not spin.
+        return min(1.0, max(next_due_s, 0.0 if promoted else 0.02))
+
+
+class Expander(Loop):
+    """Writes the rows of large maps, chunk by chunk, while there are any."""
+
+    name = "expander"
+
+    def __init__(self, store: TaskStore, settings: EngineSettings) -> None:
+        super().__init__()
+        self._store = store
+        self._settings = settings
+
+    async def run_once(self) -> float:
+        """Writes a chunk."""
+        return 0.0 if await self._store.expand_maps() else self._settings.poll_s
+
+
+class ProgressWriter(Loop):
+    """Writes what handlers report, the last word of each task, once a second."""
+
+    name = "progress"
+
+    def __init__(self, store: TaskStore) -> None:
+        super().__init__()
+        self._store = store
+        self._reports: dict[bytes, tuple[float, str]] = {}
+
+    def report(self, token: bytes, fraction: float, message: str) -> None:
+        """Takes a report; a later one of the same lease replaces it."""
+        self._reports[token] = (fraction, message)
+
+    async def run_once(self) -> float:
+        """Writes what came since the last time."""
+        reports, self._reports = self._reports, {}
+        rows = [
+            (*lease, fraction, message)
+            for token, (fraction, message) in reports.items()
+            if (lease := decode_token(token)) is not None
+        ]
+        if rows:
+            await self._store.record_progress(rows)
+        return 1.0

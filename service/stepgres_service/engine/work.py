@@ -1,0 +1,134 @@
+"""The engine of tasks put together: sessions, leases, results and the loops that keep them moving."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from uuid import UUID
+
+from stepgres_service.engine.completions import Completions
+from stepgres_service.engine.contact import Contact
+from stepgres_service.engine.definitions import DefinitionCache
+from stepgres_service.engine.dispatch import Dispatcher
+from stepgres_service.engine.registry import SessionRegistry
+from stepgres_service.engine.renewals import Renewals
+from stepgres_service.engine.run_log import log_ended
+from stepgres_service.engine.settings import EngineSettings
+from stepgres_service.engine.sweeper import Sweeper
+from stepgres_service.engine.timeouts import TimeoutLoop
+from stepgres_service.engine.upkeep import Expander, Poller, ProgressWriter, Promoter
+from stepgres_service.store.lane import Lane
+from stepgres_service.store.listen import Listener
+from stepgres_service.store.pool import Database
+from stepgres_service.store.sessions import SessionStore
+from stepgres_service.store.tasks import EndedRun, TaskStore
+
+
+class WorkEngine:
+    """Everything between the worker streams and the SQL transitions.
+
+    Args:
+        database: the pool.
+        definitions: flows by version.
+        coordinator_id: this coordinator.
+        settings: numbers of the engine.
+        on_changed: called after each commit of ours with the 16-byte ids of the runs it changed.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        definitions: DefinitionCache,
+        coordinator_id: UUID,
+        settings: EngineSettings,
+        on_changed: Callable[[set[bytes]], None],
+    ) -> None:
+        self.settings = settings
+        self.definitions = definitions
+        self.tasks = TaskStore(database, settings.payloads)
+        sessions = SessionStore(database, coordinator_id, settings.max_lost_leases)
+        contact = Contact(asyncio.get_running_loop().time)
+        lanes = [Lane(database, self.tasks) for _ in range(settings.lanes)]
+        self.completions = Completions(lanes, definitions, settings, on_changed, self._ended)
+        self.dispatcher = Dispatcher(self.tasks, definitions, settings, self.completions.kick)
+        self.poller = Poller(self.tasks, self.dispatcher, settings)
+        self.registry = SessionRegistry(sessions, self.dispatcher, definitions, settings, self.poller.kick)
+        self.progress = ProgressWriter(self.tasks)
+        self.expander = Expander(self.tasks, settings)
+        self.promoter = Promoter(self.tasks, self.poller.kick)
+        self._loops = [
+            Renewals(sessions, self.registry, self.completions, contact, settings),
+            TimeoutLoop(self.registry, self.completions),
+            Sweeper(sessions, contact, settings),
+            self.poller,
+            self.promoter,
+            self.expander,
+            self.progress,
+        ]
+        self._database = database
+        self._listener = Listener(
+            database,
+            {"pgflow_ready": self._on_ready, "pgflow_ended": self._on_ended, "pgflow_expand": self._on_expand},
+            self.poller.kick,
+        )
+
+    # ------------------------------------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Starts the lanes and the loops."""
+        self.completions.start(self.dispatcher)
+        self._listener.start()
+        for loop in self._loops:
+            loop.start()
+
+    async def drain(self, deadline_s: float) -> None:
+        """Hands out nothing more, asks the workers to resume elsewhere, and waits until they have, or the deadline."""
+        self.registry.drain(deadline_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                while any(session.connected for session in self.registry.sessions.values()):
+                    await asyncio.sleep(0.05)
+
+    async def stop(self, flush_s: float = 5.0) -> None:
+        """Records what waits, ends the streams and stops everything."""
+        for loop in self._loops:
+            await loop.stop()
+        await self._listener.stop()
+        await self.completions.stop(flush_s)
+        await self.registry.stop()
+
+    def unhealthy(self) -> list[str]:
+        """Names of the parts that cannot do their work now; empty = healthy."""
+        parts = [loop.name for loop in self._loops if not loop.healthy]
+        return parts if self.completions.healthy else [*parts, "lanes"]
+
+    # ------------------------------------------------------------------------------------------------ wake-ups
+
+    def wake(self, route_ids: Iterable[int]) -> None:
+        """Says that a transaction of ours sent messages on these routes."""
+        self.dispatcher.wake(route_ids)
+
+    def runs_ended(self, run_ids: Iterable[UUID]) -> None:
+        """Says that a transaction of ours ended runs whose tasks may be leased."""
+        self.dispatcher.runs_ended({run_id.bytes for run_id in run_ids})
+
+    def _on_ready(self, payload: str, pid: int) -> None:
+        if pid in self._database.own_pids:
+            return
+        if payload == "*":
+            self.poller.kick()
+        else:
+            self.dispatcher.wake([int(route_id) for route_id in payload.split(",")])
+
+    def _on_ended(self, payload: str, pid: int) -> None:
+        if payload == "*":
+            self._loops[0].kick()
+        else:
+            self.dispatcher.runs_ended({UUID(run_id).bytes for run_id in payload.split(",")})
+
+    def _on_expand(self, payload: str, pid: int) -> None:
+        self.expander.kick()
+
+    def _ended(self, runs: Sequence[EndedRun]) -> None:
+        log_ended(runs, self.definitions)

@@ -1,0 +1,54 @@
+"""What the database's errors mean in the domain: SQLSTATE -> domain class, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from stepgres_service.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    StepgresError,
+    Unavailable,
+    Violation,
+)
+
+#: SQLSTATE classes of a database that is away, shutting down, full, or a standby.
+_AWAY = ("08", "57", "53", "58")
+_AWAY_CODES = frozenset({"25006"})
+
+
+def translate(error: psycopg.Error) -> StepgresError:
+    """The domain's word for a database error."""
+    state = error.sqlstate or ""
+    text = error.diag.message_primary or str(error).strip() or type(error).__name__
+    if state == "PF400":
+        return InvalidArgument(Violation("", Reason(error.diag.constraint_name or Reason.FIELD_INVALID), text))
+    if state == "PF404":
+        return NotFound(text, reason=Reason(error.diag.constraint_name or Reason.FLOW_NOT_FOUND))
+    if state == "PF409":
+        return AlreadyExists(text, reason=Reason(error.diag.constraint_name or Reason.FLOW_EXISTS))
+    if state == "PF412":
+        return FailedPrecondition(text, reason=Reason(error.diag.constraint_name or Reason.FLOW_HAS_ACTIVE_RUNS))
+    if state[:2] in _AWAY or state in _AWAY_CODES or isinstance(error, psycopg.OperationalError | PoolTimeout):
+        return Unavailable(
+            f"the database cannot be reached now ({text}); try again",
+            reason=Reason.DATABASE_UNAVAILABLE,
+            retry_after_s=1.0,
+        )
+    return StepgresError(f"{state}: {text}")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises the domain's word for whatever the database raises inside."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error) from error

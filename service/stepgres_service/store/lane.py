@@ -1,0 +1,104 @@
+"""A connection of the engine's own for one transaction at a time, and what its errors mean for a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from stepgres_service.errors import StepgresError, Unavailable
+from stepgres_service.store.arrays import register_columns
+from stepgres_service.store.pool import Database
+from stepgres_service.store.tasks import Exchange, LeaseRequest, ResultColumns, TaskStore
+
+
+class LaneDown(Unavailable):
+    """The database cannot be reached; the outcome of the transaction is unknown. Send the same batch again."""
+
+
+class LaneBusy(StepgresError):
+    """Another transaction was in the way; nothing was changed. Send the same batch again."""
+
+
+class BatchRefused(StepgresError):
+    """PostgreSQL refused a value in the batch; nothing was changed. Send its parts."""
+
+
+#: SQLSTATE classes and codes after which the same batch may succeed: serialization, deadlock, lock timeout, and a
+#: queue that was dropped with its flow while a lease was on its way to it.
+_CONFLICTS = frozenset({"40001", "40P01", "55P03", "42P01"})
+#: Data exceptions, integrity violations and program limits: an item is at fault.
+_REFUSALS = ("22", "23", "54")
+
+
+def judge(error: psycopg.Error) -> StepgresError:
+    """What an error means for the batch that met it."""
+    state = error.sqlstate or ""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if state in _CONFLICTS:
+        return LaneBusy(text)
+    if state[:2] in _REFUSALS or (not state and isinstance(error, psycopg.DataError)):
+        return BatchRefused(text)
+    return LaneDown(text)
+
+
+class Lane:
+    """Runs exchanges on a connection that is opened at need and again after a failure.
+
+    Args:
+        database: where to connect.
+        tasks: the statements.
+    """
+
+    def __init__(self, database: Database, tasks: TaskStore) -> None:
+        self._database = database
+        self._tasks = tasks
+        self._conn: AsyncConnection[Any] | None = None
+        self._failures = 0
+
+    async def exchange(self, results: ResultColumns | None, requests: Sequence[LeaseRequest]) -> Exchange:
+        """Records and leases in one transaction.
+
+        Raises:
+            LaneDown: the outcome is unknown; recover() and send the same again.
+            LaneBusy: nothing was changed; send the same again.
+            BatchRefused: nothing was changed; an item is at fault.
+        """
+        try:
+            if self._conn is None:
+                self._conn = await self._database.connect()
+                register_columns(self._conn)
+            exchange = await self._tasks.exchange(self._conn, results, requests)
+        except psycopg.Error as error:
+            verdict = judge(error)
+            if isinstance(verdict, LaneDown):
+                await self.close()
+            else:
+                await self._roll_back()
+            raise verdict from error
+        except StepgresError as error:
+            raise LaneDown(error.message) from error
+        self._failures = 0
+        return exchange
+
+    async def _roll_back(self) -> None:
+        try:
+            if self._conn is not None:
+                await self._conn.rollback()
+        except psycopg.Error:
+            await self.close()
+
+    async def recover(self, _down: LaneDown) -> None:
+        """Waits before the next try: 0.1 s doubled up to 5 s, with full jitter."""
+        self._failures += 1
+        await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2**self._failures)))
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            await conn.close()

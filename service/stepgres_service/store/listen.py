@@ -1,0 +1,78 @@
+"""Listens to the engine's notifications on a connection of its own, and reconnects for ever.
+
+A notification only makes things faster: whatever is missed is found by a poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+
+import psycopg
+import structlog
+
+from stepgres_service.errors import StepgresError
+from stepgres_service.store.pool import Database
+from stepgres_service.store.queries import load_queries
+
+_log = structlog.get_logger(__name__)
+_SQL = load_queries("listen")
+
+
+class Listener:
+    """Calls a function for each notification.
+
+    Args:
+        database: where to listen: its direct address, never through a transaction pooler.
+        channels: pgflow_ready, pgflow_ended and pgflow_expand -> function of (payload, backend pid of the
+            sender).
+        on_connected: called after each (re)connection: notifications may have been missed.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        channels: Mapping[str, Callable[[str, int], None]],
+        on_connected: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._channels = channels
+        self._on_connected = on_connected
+        self._task: asyncio.Task[None] | None = None
+        #: True while notifications arrive.
+        self.healthy = False
+
+    def start(self) -> None:
+        """Starts listening."""
+        self._task = asyncio.create_task(self._run(), name="listener")
+
+    async def stop(self) -> None:
+        """Stops listening."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._listen()
+            except (psycopg.Error, StepgresError, OSError) as error:
+                if self.healthy:
+                    _log.warning("listening stopped; polls go on, reconnecting", error=str(error).strip())
+                    failures = 0
+                self.healthy = False
+            failures += 1
+            await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2**failures)))
+
+    async def _listen(self) -> None:
+        conn = await self._database.connect(direct=True)
+        try:
+            await conn.execute(_SQL["listen"])
+            self.healthy = True
+            self._on_connected()
+            async for notification in conn.notifies():
+                self._channels[notification.channel](notification.payload, notification.pid)
+        finally:
+            await conn.close()

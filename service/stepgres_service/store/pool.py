@@ -1,0 +1,129 @@
+"""The pool of connections, and what a server must be to serve us."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from stepgres_service.errors import SetupError
+from stepgres_service.store.errors import translated
+from stepgres_service.store.queries import load_queries
+
+_SQL = load_queries("pool")
+
+
+class Database:
+    """Connections to one database.
+
+    Args:
+        dsn: its address; may lead through PgBouncer.
+        direct_dsn: its address without a pooler, for LISTEN; None = dsn.
+        min_size: connections kept open.
+        max_size: most connections of the pool.
+        prepare_threshold: executions after which a statement is prepared; None behind PgBouncer in transaction mode.
+        timeout_s: longest wait for a connection.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        direct_dsn: str | None = None,
+        min_size: int = 2,
+        max_size: int = 8,
+        prepare_threshold: int | None = 2,
+        timeout_s: float = 10.0,
+    ) -> None:
+        self.dsn = dsn
+        self.direct_dsn = direct_dsn or dsn
+        self._prepare_threshold = prepare_threshold
+        self._timeout_s = timeout_s
+        #: Backend pids of our own connections: notifications they sent are no news.
+        self.own_pids: set[int] = set()
+        #: Of the cluster; binds page tokens and cursors to it. Set by open().
+        self.system_id = ""
+        self._pool = AsyncConnectionPool(
+            dsn,
+            min_size=min_size,
+            max_size=max_size,
+            timeout=timeout_s,
+            open=False,
+            kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
+            configure=self._configure,
+        )
+
+    async def open(self) -> None:
+        """Connects and checks the server.
+
+        Raises:
+            SetupError: it is a standby, too old, or set to another isolation level.
+            Unavailable: it cannot be reached.
+        """
+        with translated():
+            await self._pool.open()
+            await self._pool.wait(self._timeout_s)
+        async with self.connection() as conn:
+            row = await (await conn.execute(_SQL["server"])).fetchone()
+        assert row is not None
+        version, in_recovery, isolation, self.system_id = row
+        if version < 150000:
+            raise SetupError(f"PostgreSQL {version // 10000} is too old; use 15 to 18")
+        if in_recovery:
+            raise SetupError("the server is a standby; point STEPGRES_DATABASE_URL at the primary")
+        if isolation != "read committed":
+            raise SetupError(
+                f"default_transaction_isolation is {isolation}; set it to read committed for this database or role"
+            )
+
+    async def close(self) -> None:
+        """Closes every connection of the pool."""
+        await self._pool.close()
+
+    async def _configure(self, conn: AsyncConnection[Any]) -> None:
+        self.own_pids.add(conn.info.backend_pid)
+        if len(self.own_pids) > 1000:
+            # Pids of connections long gone; a notification taken for foreign only costs a look.
+            self.own_pids = {conn.info.backend_pid}
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection in autocommit.
+
+        Raises:
+            StepgresError: whatever the database raises inside, translated.
+        """
+        with translated():
+            async with self._pool.connection() as conn:
+                yield conn
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection in a transaction that commits at the end.
+
+        Raises:
+            StepgresError: whatever the database raises inside, translated.
+        """
+        async with self.connection() as conn, conn.transaction():
+            yield conn
+
+    async def connect(self, *, direct: bool = False) -> AsyncConnection[Any]:
+        """A connection of the caller's own, in autocommit.
+
+        Args:
+            direct: without a pooler, as LISTEN needs it.
+
+        Raises:
+            psycopg.Error: as it came.
+        """
+        async with asyncio.timeout(self._timeout_s):
+            conn = await psycopg.AsyncConnection.connect(
+                self.direct_dsn if direct else self.dsn, autocommit=True, prepare_threshold=self._prepare_threshold
+            )
+        await self._configure(conn)
+        return conn

@@ -1,0 +1,291 @@
+"""Runs: starting, reading, watching and cancelling them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import namedtuple_row
+
+from stepgres_service.model import Run, RunError, RunStatus, StepStatus, TaskCounts
+from stepgres_service.store.arrays import TextColumn, register_columns
+from stepgres_service.store.lane import judge
+from stepgres_service.store.pool import Database
+from stepgres_service.store.queries import load_queries
+from stepgres_service.store.run_rows import counts_of, error_of, run_of, run_with_steps
+from stepgres_service.store.tasks import PayloadLimits
+
+_SQL = load_queries("runs")
+
+#: Bytes of payloads that a response carries at most; the rest of a gRPC message of 20 MiB is room for everything else.
+MAX_RESPONSE_BYTES = 18 << 20
+
+#: Runs and tasks on a page with payloads at most; such a page may be shorter still.
+FULL_PAGE_SIZE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """A run to start."""
+
+    #: UUIDv7 of our making.
+    run_id: UUID
+    #: Slug of the flow.
+    flow: str
+    #: Version; 0 means the latest.
+    version: int
+    #: JSON as it came, UTF-8.
+    input: bytes
+    #: Scope of its tasks.
+    scope: str = ""
+    #: None: not idempotent.
+    idempotency_key: str | None = None
+    #: sha256 of the input; None without a key.
+    input_hash: bytes | None = None
+    #: W3C trace context.
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartVerdict:
+    """What start_runs answered for one item; its words are listed in 1240_fn_start_runs.sql."""
+
+    #: The run, when it was created or exists; of a reused key the run that has it.
+    run_id: UUID | None
+    verdict: str
+    #: Facts of a refusal.
+    detail: str | None
+    #: Version of the run.
+    version: int | None
+    #: Status of the run.
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StartedBatch:
+    """What one start transaction did."""
+
+    #: In the order of the items.
+    verdicts: list[StartVerdict]
+    #: Routes that have new messages, with repetitions.
+    ready_routes: Sequence[int]
+    #: The runs that were asked for, without steps and payloads.
+    runs: dict[UUID, Run]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a list has; None and 0 mean all."""
+
+    flow: str | None = None
+    version: int = 0
+    status: RunStatus | None = None
+    #: Started at this time or later.
+    start_min: datetime | None = None
+    #: Started before this time.
+    start_max: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepChange:
+    """A step of a watched run after a change; what never changes is left out."""
+
+    step_index: int
+    status: StepStatus
+    counts: TaskCounts
+    remaining_deps: int
+    revision: int
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRun:
+    """A watched run after a change."""
+
+    run_id: UUID
+    status: RunStatus
+    revision: int
+    remaining_steps: int
+    completed_at: datetime | None
+    error: RunError | None
+    steps: tuple[StepChange, ...]
+
+
+class RunStore:
+    """Calls the transitions of runs and reads them.
+
+    Args:
+        database: where they are.
+        limits: sizes that start_runs enforces.
+    """
+
+    def __init__(self, database: Database, limits: PayloadLimits) -> None:
+        self._database = database
+        self._limits = limits
+
+    @property
+    def system_id(self) -> str:
+        """The database's identity: binds cursors to it."""
+        return self._database.system_id
+
+    # ------------------------------------------------------------------------------------------------ transitions
+
+    async def start_runs(self, starts: Sequence[RunStart], read: Sequence[bool]) -> StartedBatch:
+        """Starts runs in one transaction, each accepted or refused on its own.
+
+        The same batch may be sent again when its outcome is unknown: its run ids tell what had been started.
+
+        Args:
+            starts: at least one.
+            read: side by side with starts: True to get the run itself as well.
+
+        Raises:
+            LaneBusy: another transaction was in the way; nothing was started.
+            BatchRefused: PostgreSQL refused a value; nothing was started.
+            Unavailable: the database is away; the outcome is unknown.
+        """
+        async with self._database.transaction() as conn:
+            try:
+                rows = await self._start(conn, starts)
+                wanted = [row.run_id for row, wants in zip(rows, read, strict=True) if wants and row.run_id]
+                runs = await self._read(conn, wanted) if wanted else {}
+            except psycopg.Error as error:
+                raise judge(error) from error
+        verdicts = [StartVerdict(row.run_id, row.verdict, row.detail, row.version, row.status) for row in rows]
+        return StartedBatch(verdicts, rows[0].ready_routes or (), runs)
+
+    async def _start(self, conn: AsyncConnection[Any], starts: Sequence[RunStart]) -> list[Any]:
+        register_columns(conn)
+        cursor = conn.cursor(row_factory=namedtuple_row)
+        await cursor.execute(
+            _SQL["start_runs"],
+            (
+                [start.flow for start in starts],
+                [start.version for start in starts],
+                TextColumn([start.input for start in starts]),
+                [start.scope for start in starts],
+                [start.idempotency_key for start in starts],
+                [start.input_hash for start in starts],
+                [start.run_id for start in starts],
+                [start.traceparent for start in starts],
+                self._limits.max_items,
+                self._limits.max_task_input_bytes,
+            ),
+        )
+        return await cursor.fetchall()
+
+    @staticmethod
+    async def _read(conn: AsyncConnection[Any], run_ids: list[UUID]) -> dict[UUID, Run]:
+        cursor = conn.cursor(row_factory=namedtuple_row)
+        await cursor.execute(_SQL["read_runs"], (run_ids,))
+        return {row.run_id: run_of(row) for row in await cursor.fetchall()}
+
+    async def cancel_run(self, run_id: UUID, reason: str) -> bool | None:
+        """Ends a run. False when it had ended before, None when there is none."""
+        async with self._database.connection() as conn:
+            cursor = await conn.execute(_SQL["cancel_runs"], (run_id, reason))
+            row = await cursor.fetchone()
+        return None if row is None else bool(row[0])
+
+    # ------------------------------------------------------------------------------------------------ reads
+
+    async def get_run(self, run_id: UUID, *, full: bool) -> tuple[Run, int] | None:
+        """Reads a run with its steps.
+
+        Args:
+            full: with input, output and the outputs of its steps, as far as MAX_RESPONSE_BYTES allow.
+
+        Returns:
+            The run and the bytes of its input and output; None when there is none.
+        """
+        rows = await self._fetch("get_run", {"run_id": run_id, "full": full, "max_bytes": MAX_RESPONSE_BYTES})
+        return (run_with_steps(rows), rows[0].run_bytes) if rows else None
+
+    async def list_runs(
+        self, runs: RunFilter, *, after: UUID | None, limit: int, full: bool
+    ) -> tuple[list[Run], bool]:
+        """Reads a page of runs, newest first.
+
+        Args:
+            runs: which ones.
+            after: last run of the page before; None for the first page.
+            limit: most runs on the page.
+            full: with payloads; such a page ends earlier when it becomes too large.
+
+        Returns:
+            The runs, and whether there are more.
+        """
+        parameters = {
+            "flow": runs.flow,
+            "version": runs.version,
+            "status": runs.status,
+            "start_min": runs.start_min,
+            "start_max": runs.start_max,
+            "after": after,
+            "limit": min(limit, FULL_PAGE_SIZE) if full else limit,
+            "full": full,
+            "max_bytes": MAX_RESPONSE_BYTES,
+        }
+        rows = await self._fetch("list_runs", parameters)
+        return [run_of(row) for row in rows], bool(rows) and rows[0].page_count > len(rows)
+
+    async def changed_runs(self, known: Iterable[tuple[UUID, int]]) -> tuple[list[ChangedRun], list[UUID]]:
+        """Reads what changed in watched runs, in one statement.
+
+        Args:
+            known: runs, each with the revision that is known.
+
+        Returns:
+            The runs with a newer revision, and those that are gone with their flow.
+        """
+        run_ids, revisions = zip(*known, strict=True)
+        async with self._database.connection() as conn:
+            cursor = conn.cursor(row_factory=namedtuple_row)
+            await cursor.execute(_SQL["changed_runs"], (list(run_ids), list(revisions)))
+            rows = await cursor.fetchall()
+        by_run: dict[UUID, list[Any]] = {}
+        gone = []
+        for row in rows:
+            if row.run_id is None:
+                gone.append(row.watched_run_id)
+            else:
+                by_run.setdefault(row.run_id, []).append(row)
+        return [_changed_run(group) for group in by_run.values()], gone
+
+    async def _fetch(self, query: str, parameters: dict[str, Any]) -> list[Any]:
+        async with self._database.connection() as conn:
+            cursor = conn.cursor(row_factory=namedtuple_row)
+            # Planned anew each time: the best plan depends on which filters are given.
+            await cursor.execute(_SQL[query], parameters, prepare=False)
+            return await cursor.fetchall()
+
+
+def _changed_run(rows: Sequence[Any]) -> ChangedRun:
+    run = rows[0]
+    return ChangedRun(
+        run_id=run.run_id,
+        status=RunStatus(run.status),
+        revision=run.revision,
+        remaining_steps=run.remaining_steps,
+        completed_at=run.completed_at,
+        error=error_of(run),
+        steps=tuple(
+            StepChange(
+                step_index=row.step_index,
+                status=StepStatus(row.step_status),
+                counts=counts_of(row),
+                remaining_deps=row.remaining_deps,
+                revision=row.step_revision,
+                started_at=row.step_started_at,
+                completed_at=row.step_completed_at,
+            )
+            for row in rows
+            if row.step_index is not None
+        ),
+    )

@@ -1,0 +1,153 @@
+"""Sessions: who may hold leases, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from stepgres_service.store.pool import Database
+from stepgres_service.store.queries import load_queries
+
+_SQL = load_queries("sessions")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedHandler:
+    """A handler that a session serves in a scope."""
+
+    scope: str
+    name: str
+    description: str = ""
+    #: JSON Schemas as text; None when unknown.
+    params_schema: str | None = None
+    input_schema: str | None = None
+    output_schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """A lease that a resumed session still has."""
+
+    #: Position in the request, from 0.
+    item: int
+    #: Seconds since its hand-out.
+    age_s: float
+    #: The version whose step it is.
+    version_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumedSession:
+    """A session on its new stream."""
+
+    epoch: int
+    worker_id: int
+    held: tuple[HeldLease, ...]
+
+
+class SessionStore:
+    """Calls the transitions of sessions."""
+
+    def __init__(self, database: Database, coordinator_id: UUID, max_lost_leases: int) -> None:
+        self._database = database
+        self._coordinator_id = coordinator_id
+        self._max_lost_leases = max_lost_leases
+
+    async def open(
+        self,
+        session_id: UUID,
+        instance_hash: bytes,
+        worker: str,
+        sdk: str,
+        lease_ms: int,
+        grace_ms: int,
+        handlers: Sequence[ServedHandler],
+    ) -> int:
+        """Opens a session for one lease from now. Returns the worker's interned id."""
+        async with self._database.transaction() as conn:
+            cursor = await conn.execute(
+                _SQL["open_session"],
+                (session_id, instance_hash, self._coordinator_id, worker, sdk, lease_ms, grace_ms),
+            )
+            row = await cursor.fetchone()
+            await self._serve(conn, session_id, handlers)
+        assert row is not None
+        return int(row[0])
+
+    async def resume(
+        self,
+        session_id: UUID,
+        instance_hash: bytes,
+        lease_ms: int,
+        grace_ms: int,
+        handlers: Sequence[ServedHandler],
+        held: Sequence[tuple[UUID, int, int, int]],
+    ) -> ResumedSession | None:
+        """Moves a session here. None when it is closed, unknown, or another's.
+
+        Args:
+            held: (run, step, task, lease_seq) of the leases that the worker still has; the others go back.
+        """
+        columns = [list(column) for column in zip(*held, strict=True)] if held else [[], [], [], []]
+        async with self._database.transaction() as conn:
+            cursor = await conn.execute(
+                _SQL["resume_session"],
+                (session_id, instance_hash, self._coordinator_id, lease_ms, grace_ms, *columns),
+            )
+            rows = await cursor.fetchall()
+            if not rows:
+                return None
+            await self._serve(conn, session_id, handlers)
+        leases = tuple(HeldLease(row[2] - 1, row[3], row[4]) for row in rows if row[2] is not None)
+        return ResumedSession(rows[0][0], rows[0][1], leases)
+
+    async def _serve(self, conn: object, session_id: UUID, handlers: Sequence[ServedHandler]) -> None:
+        await conn.execute(  # type: ignore[attr-defined]
+            _SQL["serve_handlers"],
+            (
+                session_id,
+                [h.scope for h in handlers],
+                [h.name for h in handlers],
+                [h.description for h in handlers],
+                [h.params_schema for h in handlers],
+                [h.input_schema for h in handlers],
+                [h.output_schema for h in handlers],
+            ),
+        )
+
+    async def renew(self, session_ids: Sequence[bytes], epochs: Sequence[int], lease_ms: int) -> set[bytes]:
+        """Renews leases in one statement. Returns the sessions that were renewed, 16 bytes each."""
+        async with self._database.connection() as conn:
+            cursor = conn.cursor(binary=True)
+            await cursor.execute(
+                _SQL["renew_sessions"], ([UUID(bytes=s) for s in session_ids], list(epochs), lease_ms)
+            )
+            return {row[0] for row in await cursor.fetchall()}
+
+    async def close(self, session_ids: Sequence[bytes], epochs: Sequence[int], *, lost: bool) -> int:
+        """Ends sessions; returns the number of tasks that went back.
+
+        Args:
+            lost: the worker vanished: its leases count as lost. False after Goodbye.
+        """
+        async with self._database.connection() as conn:
+            cursor = await conn.execute(
+                _SQL["close_sessions"],
+                ([UUID(bytes=s) for s in session_ids], list(epochs), lost, self._max_lost_leases),
+            )
+            row = await cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    async def sweep(self) -> list[str]:
+        """Ends sessions whose lease ran out, here or elsewhere. Returns them."""
+        async with self._database.connection() as conn:
+            cursor = await conn.execute(_SQL["sweep_sessions"], (self._max_lost_leases,))
+            return [row[0] for row in await cursor.fetchall()]
+
+    async def leases(self, session_ids: Sequence[bytes]) -> list[tuple[bytes, bytes, int, int, int]]:
+        """Leases by the database's account: (session, run, step, task, lease_seq)."""
+        async with self._database.connection() as conn:
+            cursor = conn.cursor(binary=True)
+            await cursor.execute(_SQL["leases_of_sessions"], ([UUID(bytes=s) for s in session_ids],))
+            return [(row[0], row[1], row[2], row[3], row[4]) for row in await cursor.fetchall()]

@@ -1,0 +1,28 @@
+-- open_session --
+-- Opens a session; returns the worker's id.
+select pgflow.open_session(%s, %s, %s, %s, %s, %s, %s)
+
+-- serve_handlers --
+-- Writes what a session serves.
+select pgflow.serve_handlers(%s, %s, %s, %s, %s, %s, %s)
+
+-- resume_session --
+-- Moves a session to a new stream; no row = it is lost.
+select epoch, worker_id, held_item, age_s, version_id
+from pgflow.resume_session(%s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- renew_sessions --
+-- Renews leases; returns the sessions that were.
+select uuid_send(session_id) from pgflow.renew_sessions(%s, %s, %s) as r (session_id)
+
+-- close_sessions --
+-- Ends sessions and takes back what they hold.
+select pgflow.close_sessions(%s, %s, %s, %s)
+
+-- sweep_sessions --
+-- Ends sessions whose lease ran out.
+select session_id::text from pgflow.sweep_sessions(p_max_lost_leases => %s) as s (session_id)
+
+-- leases_of_sessions --
+-- The leases that sessions hold by the database's account.
+select uuid_send(session_id), uuid_send(run_id), step_index, task_index, lease_seq from pgflow.leases_of_sessions(%s)
