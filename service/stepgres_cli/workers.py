@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepgres_cli.errors import Exit, say, usage
+from stepgres_cli.errors import CliError, Exit, say, usage
 
 if TYPE_CHECKING:
     from stepgres_worker import Worker
@@ -54,14 +55,22 @@ def _import(location: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise  # the module exists, and lacks one itself
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise _broken(location, error) from error  # the module exists, and lacks one itself
         raise usage(f"{location}: no module {module_name!r} in {here} or on the path; check the name.") from error
+    except Exception as error:
+        raise _broken(location, error) from error
     for name in attribute.split("."):
         if not hasattr(found, name):
             raise usage(f"{location}: {module_name} has no {name!r}; check the name after the colon.")
         found = getattr(found, name)
     return found
+
+
+def _broken(location: str, error: Exception) -> CliError:
+    """The module itself fails; whoever wrote it needs the traceback."""
+    traceback.print_exception(error)
+    return usage(f"{location}: its import failed with {type(error).__name__}: {error}; see the traceback above.")
 
 
 def run_processes(location: str, count: int, concurrency: int | None, target: str | None) -> int:
