@@ -91,6 +91,7 @@ begin
             values (v_run_ids[i], v_step_indexes[i], v_now);
             -- The first window now, so that workers have something to do at once.
             perform pgflow.expand_map(v_run_ids[i], v_step_indexes[i], 1000);
+            perform pg_notify('pgflow_expand', '');
         elsif v_counts[i] > 0 then
             perform pgflow.expand_map(v_run_ids[i], v_step_indexes[i], c_inline_items);
         end if;

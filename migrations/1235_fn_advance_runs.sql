@@ -8,7 +8,7 @@
 create or replace function pgflow.advance_runs(
     p_changed_run_ids uuid[], p_done_run_ids uuid[], p_done_step_indexes smallint[], p_done_bytes bigint[],
     p_max_items int, p_max_input_bytes bigint,
-    out ended_run_ids uuid[], out ended_statuses text[], out ready_routes int[]
+    out ended_run_ids uuid[], out ready_routes int[]
 )
 language plpgsql
 set enable_seqscan = off
@@ -108,14 +108,11 @@ begin
         where r.run_id = changed.run_id
         returning r.run_id, r.status
     )
-    select array_agg(run_id), array_agg(status) into ended_run_ids, ended_statuses
-    from advanced where status <> 'started';
+    select array_agg(run_id) into ended_run_ids from advanced where status <> 'started';
 
     if v_bad_run_ids is not null then
         perform pgflow.fail_runs(v_bad_run_ids, v_bad_step_indexes, null, v_bad_codes, v_bad_messages);
-        select ended_run_ids || array_agg(distinct u.run_id),
-               ended_statuses || array_fill('failed'::text, array[count(distinct u.run_id)::int])
-        into ended_run_ids, ended_statuses from unnest(v_bad_run_ids) as u (run_id);
+        ended_run_ids := ended_run_ids || v_bad_run_ids;
     end if;
 end
 $$;

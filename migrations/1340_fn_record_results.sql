@@ -2,7 +2,7 @@
 --   p_outcomes: 1 completed (p_outputs), 2 failed (p_codes … p_retry_after_ms), 3 released, 4 never delivered.
 --   The first six arrays run side by side; the others may be null when no item needs them.
 --   verdicts: one for each item: 1 recorded, 2 duplicate, 3 stale, 4 rejected as too large (its task failed).
---   ended_run_ids: runs that are terminal now. ready_routes: routes that have new messages, for the next lease.
+--   ended_*: runs that are terminal now. ready_routes: routes that have new messages, for the next lease.
 --   Never raises for an item's state.
 --   Locks: all runs of the batch first, in order, whatever follows; guards are read in later statements.
 create or replace function pgflow.record_results(
@@ -11,7 +11,8 @@ create or replace function pgflow.record_results(
     p_details text[] default null, p_retryable boolean[] default null, p_retry_after_ms bigint[] default null,
     p_max_output_bytes bigint default 16777216, p_max_input_bytes bigint default 16777216,
     p_max_items int default 100000,
-    out verdicts smallint[], out ended_run_ids uuid[], out ended_statuses text[], out ready_routes int[]
+    out verdicts smallint[], out ready_routes int[], out ended_run_ids uuid[], out ended_version_ids int[],
+    out ended_statuses text[], out ended_durations_s float8[]
 )
 language plpgsql
 set enable_seqscan = off
@@ -55,7 +56,7 @@ begin
         v_recorded := coalesce(v_done.recorded_items, v_recorded);
         v_bad_items := v_done.bad_items;
         if v_done.changed_run_ids is not null then
-            select a.* into ended_run_ids, ended_statuses, ready_routes from pgflow.advance_runs(
+            select a.* into ended_run_ids, ready_routes from pgflow.advance_runs(
                 v_done.changed_run_ids, v_done.done_run_ids, v_done.done_step_indexes, v_done.done_bytes,
                 p_max_items, p_max_input_bytes) as a;
         end if;
@@ -67,7 +68,6 @@ begin
                 array_fill(format('with this output the map''s outputs exceed %s bytes; return less, or a reference',
                                   p_max_output_bytes), array[cardinality(v_done.bad_run_ids)]));
             ended_run_ids := ended_run_ids || v_done.bad_run_ids;
-            ended_statuses := ended_statuses || array_fill('failed'::text, array[cardinality(v_done.bad_run_ids)]);
         end if;
     end if;
 
@@ -90,8 +90,6 @@ begin
         v_recorded := v_recorded || v_failed.recorded_items;
         ready_routes := ready_routes || v_failed.ready_routes;
         ended_run_ids := ended_run_ids || v_failed.failed_run_ids;
-        ended_statuses := ended_statuses
-            || array_fill('failed'::text, array[coalesce(cardinality(v_failed.failed_run_ids), 0)]);
     end if;
 
     if 3 = any(p_outcomes) or 4 = any(p_outcomes) then
@@ -110,6 +108,12 @@ begin
         ready_routes := ready_routes || v_back.ready_routes;
     end if;
 
+    if ended_run_ids is not null then
+        select array_agg(run_id), array_agg(version_id), array_agg(status),
+               array_agg(extract(epoch from completed_at - started_at)::float8)
+        into ended_run_ids, ended_version_ids, ended_statuses, ended_durations_s
+        from pgflow.runs where run_id = any(ended_run_ids);
+    end if;
     ready_routes := array(select distinct route_id from unnest(ready_routes) as u (route_id));
     if cardinality(v_recorded) = v_count and v_bad_items is null then
         verdicts := array_fill(c_recorded, array[v_count]);
