@@ -1,0 +1,1 @@
+"""Benchmarks: numbers, not gates. `make bench`, or `make bench QUICK=1` for a short look."""
