@@ -184,7 +184,8 @@ class RunStore:
     async def _read(conn: AsyncConnection[Any], run_ids: list[UUID]) -> dict[UUID, Run]:
         cursor = conn.cursor(row_factory=namedtuple_row)
         await cursor.execute(_SQL["read_runs"], (run_ids,))
-        return {row.run_id: run_of(row) for row in await cursor.fetchall()}
+        rows: list[Any] = await cursor.fetchall()
+        return {row.run_id: run_of(row) for row in rows}
 
     async def cancel_run(self, run_id: UUID, reason: str) -> bool | None:
         """Ends a run. False when it had ended before, None when there is none."""
@@ -195,21 +196,27 @@ class RunStore:
 
     # ------------------------------------------------------------------------------------------------ reads
 
-    async def get_run(self, run_id: UUID, *, full: bool) -> tuple[Run, int] | None:
+    async def get_run(self, run_id: UUID, *, full: bool, step_outputs: bool = False) -> tuple[Run, int] | None:
         """Reads a run with its steps.
 
         Args:
-            full: with input, output and the outputs of its steps, as far as MAX_RESPONSE_BYTES allow.
+            run_id: the run.
+            full: with input and output, when they fit into MAX_RESPONSE_BYTES.
+            step_outputs: with the outputs of all steps as well, when all of it fits.
 
         Returns:
             The run and the bytes of its input and output; None when there is none.
         """
-        rows = await self._fetch("get_run", {"run_id": run_id, "full": full, "max_bytes": MAX_RESPONSE_BYTES})
+        parameters = {
+            "run_id": run_id,
+            "full": full,
+            "max_bytes": MAX_RESPONSE_BYTES,
+            "max_step_bytes": MAX_RESPONSE_BYTES if step_outputs else 0,
+        }
+        rows = await self._fetch("get_run", parameters)
         return (run_with_steps(rows), rows[0].run_bytes) if rows else None
 
-    async def list_runs(
-        self, runs: RunFilter, *, after: UUID | None, limit: int, full: bool
-    ) -> tuple[list[Run], bool]:
+    async def list_runs(self, runs: RunFilter, *, after: UUID | None, limit: int, full: bool) -> tuple[list[Run], bool]:
         """Reads a page of runs, newest first.
 
         Args:
@@ -224,7 +231,7 @@ class RunStore:
         parameters = {
             "flow": runs.flow,
             "version": runs.version,
-            "status": runs.status,
+            "status": runs.status.value if runs.status else None,
             "start_min": runs.start_min,
             "start_max": runs.start_max,
             "after": after,
@@ -248,7 +255,7 @@ class RunStore:
         async with self._database.connection() as conn:
             cursor = conn.cursor(row_factory=namedtuple_row)
             await cursor.execute(_SQL["changed_runs"], (list(run_ids), list(revisions)))
-            rows = await cursor.fetchall()
+            rows: list[Any] = await cursor.fetchall()
         by_run: dict[UUID, list[Any]] = {}
         gone = []
         for row in rows:

@@ -23,7 +23,8 @@ where r.run_id = any(%s)
 
 -- get_run --
 -- A run with its steps: a row for each step, or one row without a step. The payloads of the run stand in the first row.
--- Its input and output are built when they fit into max_bytes together, the outputs of the steps when all fit.
+-- Its input and output are built when they fit into max_bytes together, the outputs of the steps when everything fits
+-- into max_step_bytes.
 with run as materialized (
     select r.*, v.workflow_slug, v.version, e.step_slug as error_step
     from pgflow.runs as r
@@ -71,7 +72,7 @@ select run.run_id, run.workflow_slug, run.version, run.status, run.revision, run
            where e.version_id = run.version_id and e.step_index = s.step_index order by e.dep_index
        ) as depends_on,
        case
-           when %(full)s and s.status = 'completed' and size.run_bytes + size.step_bytes <= %(max_bytes)s then
+           when s.status = 'completed' and size.run_bytes + size.step_bytes <= %(max_step_bytes)s then
                coalesce(s.output::text, (
                    select '[' || string_agg(t.output::text, ',' order by t.task_index) || ']'
                    from pgflow.step_tasks as t where t.run_id = s.run_id and t.step_index = s.step_index

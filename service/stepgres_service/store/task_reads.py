@@ -68,7 +68,7 @@ class TaskReads:
                 "run_id": run_id,
                 "step_index": step_index,
                 "task_index": None,
-                "status": status,
+                "status": status.value if status else None,
                 "after_step": after[0],
                 "after_task": after[1],
                 "limit": min(limit, FULL_PAGE_SIZE) if full else limit,

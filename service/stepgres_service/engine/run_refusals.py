@@ -1,0 +1,91 @@
+"""Why a run is refused, in the words for its caller."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from stepgres_service.errors import AlreadyExists, InvalidArgument, NotFound, Reason, StepgresError, Violation
+from stepgres_service.store.runs import MAX_RESPONSE_BYTES, RunStart, StartVerdict
+
+_ARTICLES = {"object": "an object", "array": "an array", "null": "null"}
+
+
+def start_refusal(start: RunStart, verdict: StartVerdict) -> StepgresError:
+    """The error for an item that start_runs refused.
+
+    Args:
+        start: the item.
+        verdict: neither `created` nor `existing`.
+    """
+    match verdict.verdict:
+        case "unknown_flow":
+            return NotFound(
+                f'flow: no flow is called "{start.flow}"; create it with CreateFlow, or list flows with ListFlows',
+                reason=Reason.FLOW_NOT_FOUND,
+                field="flow",
+            )
+        case "unknown_version":
+            return NotFound(
+                f'version: flow "{start.flow}" has no version {start.version}, its latest is {verdict.detail}; '
+                "use that, or 0 for the latest",
+                reason=Reason.FLOW_VERSION_NOT_FOUND,
+                field="version",
+            )
+        case "key_reused":
+            return AlreadyExists(
+                f'idempotency_key: "{start.idempotency_key}" was used for flow "{start.flow}" with another '
+                f"{verdict.detail}, by run {verdict.run_id}; use a new key, or send what was sent then",
+                reason=Reason.IDEMPOTENCY_KEY_REUSED,
+                field="idempotency_key",
+                metadata={"run_id": str(verdict.run_id)},
+            )
+        case _:
+            return InvalidArgument(_input_violation(verdict))
+
+
+def _input_violation(verdict: StartVerdict) -> Violation:
+    step, found, expected = (verdict.detail or "? ? ?").split(" ")
+    match verdict.verdict:
+        case "type_violation":
+            return Violation(
+                "input",
+                Reason.TYPE_VIOLATION,
+                f'is {_ARTICLES.get(found, f"a {found}")}, but step "{step}" maps over it; send an array',
+            )
+        case "initial_tasks_mismatch":
+            return Violation(
+                "input",
+                Reason.INITIAL_TASKS_MISMATCH,
+                f'has {found} items, but map step "{step}" promises initial_tasks = {expected}; send {expected} items, '
+                "or define the step without the promise",
+            )
+        case "too_many_items":
+            return Violation(
+                "input",
+                Reason.TOO_MANY_ITEMS,
+                f'has {found} items for map step "{step}", at most {expected} are allowed; split it into several runs, '
+                "or raise STEPGRES_MAX_ITEMS",
+            )
+        case other:
+            raise StepgresError(f"start_runs answered {other}: {verdict.detail}")
+
+
+def run_not_found(run_id: UUID) -> NotFound:
+    """No run has this id."""
+    return NotFound(
+        f"run_id: there is no run {run_id}; check the id, or list runs with ListRuns",
+        reason=Reason.RUN_NOT_FOUND,
+        field="run_id",
+    )
+
+
+def payloads_too_large(size: int) -> InvalidArgument:
+    """The payloads of a run do not fit into a response."""
+    return InvalidArgument(
+        Violation(
+            "view",
+            Reason.PAYLOAD_TOO_LARGE,
+            f"FULL needs {size} bytes for input and output, a response carries at most {MAX_RESPONSE_BYTES}; use BASIC, "
+            "and read the outputs with ListTasks, view FULL",
+        )
+    )

@@ -1,0 +1,216 @@
+"""The group commit of starts: runs that many callers start become one transaction.
+
+While one start transaction is under way, the next starts wait; all of them together are the next batch. There is no
+timer: a lone start on an idle system goes into the database at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from stepgres_service.engine.run_refusals import start_refusal
+from stepgres_service.errors import InvalidArgument, Reason, ResourceExhausted, StepgresError, Unavailable, Violation
+from stepgres_service.model import Run
+from stepgres_service.store.lane import BatchRefused, LaneBusy
+from stepgres_service.store.runs import RunStart, RunStore, StartedBatch
+
+_log = structlog.get_logger(__name__)
+
+_MAX_BATCH = 1000  # runs in a transaction
+_MAX_BATCH_BYTES = 8 << 20  # bytes of input in a transaction; one larger run travels alone
+_MAX_WAITING_BYTES = 256 << 20  # bytes of input that may wait
+_CONFLICT_RETRIES = 3
+_GIVE_UP_S = 5.0  # seconds of trying while the database is away
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that was started, or found by its idempotency key."""
+
+    run_id: UUID
+    #: False: the idempotency key had started it before.
+    created: bool
+    #: The run without steps and payloads, when it was asked for.
+    run: Run | None
+
+
+class _Call:
+    """A caller that waits for its items."""
+
+    __slots__ = ("_open", "done", "outcomes")
+
+    def __init__(self, count: int) -> None:
+        self.outcomes: list[Started | StepgresError | None] = [None] * count
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._open = count
+
+    def settle(self, position: int, outcome: Started | StepgresError) -> None:
+        self.outcomes[position] = outcome
+        self._open -= 1
+        if not self._open and not self.done.done():
+            self.done.set_result(None)
+
+
+@dataclass(slots=True)
+class _Item:
+    start: RunStart
+    #: The caller wants to see the run.
+    read: bool
+    call: _Call
+    position: int
+
+    def settle(self, outcome: Started | StepgresError) -> None:
+        self.call.settle(self.position, outcome)
+
+
+class RunStarts:
+    """Starts runs, many callers at a time.
+
+    Args:
+        store: calls start_runs.
+        wake: called after each commit with the routes that have new messages.
+    """
+
+    def __init__(self, store: RunStore, wake: Callable[[Sequence[int]], None]) -> None:
+        self._store = store
+        self._wake = wake
+        self._waiting: deque[_Item] = deque()
+        self._waiting_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, starts: Sequence[RunStart], *, read: bool) -> list[Started | StepgresError]:
+        """Starts runs, each accepted or refused on its own.
+
+        Args:
+            starts: at least one.
+            read: True to get the runs as well, not only their ids.
+
+        Returns:
+            For each the run, or why it was refused: NotFound, AlreadyExists, InvalidArgument, Unavailable.
+
+        Raises:
+            ResourceExhausted: more starts wait than this coordinator may hold.
+        """
+        size = sum(len(start.input) for start in starts)
+        if self._waiting and self._waiting_bytes + size > _MAX_WAITING_BYTES:
+            raise ResourceExhausted(
+                f"{self._waiting_bytes} bytes of inputs wait to be stored, at most {_MAX_WAITING_BYTES} may; try again later",
+                reason=Reason.OVERLOADED,
+                retry_after_s=1.0,
+            )
+        call = _Call(len(starts))
+        self._waiting.extend(_Item(start, read, call, position) for position, start in enumerate(starts))
+        self._waiting_bytes += size
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._flush(), name="run starts")
+        await call.done
+        return [outcome for outcome in call.outcomes if outcome is not None]
+
+    async def stop(self) -> None:
+        """Waits until everything that was asked for is started."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    # ------------------------------------------------------------------------------------------------ batches
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch = self._take()
+            if not batch:
+                continue
+            try:
+                await self._transact(batch)
+            except StepgresError as error:
+                self._refuse(batch, error)
+            except Exception as error:  # noqa: BLE001  the callers hear of our fault, and the starts behind them go on
+                _log.exception("starting runs failed", runs=len(batch))
+                self._refuse(batch, StepgresError(f"starting runs failed: {type(error).__name__}"))
+
+    def _take(self) -> list[_Item]:
+        """The next batch, without the items of callers that went away."""
+        batch: list[_Item] = []
+        size = 0
+        while self._waiting and len(batch) < _MAX_BATCH:
+            weight = len(self._waiting[0].start.input)
+            if batch and size + weight > _MAX_BATCH_BYTES:
+                break
+            item = self._waiting.popleft()
+            self._waiting_bytes -= weight
+            if not item.call.done.cancelled():
+                batch.append(item)
+                size += weight
+        # In the order of their keys: two coordinators that start the same keys wait for each other, but never in a circle.
+        batch.sort(key=lambda item: (item.start.flow, item.start.idempotency_key or ""))
+        return batch
+
+    async def _transact(self, batch: list[_Item]) -> None:
+        try:
+            started = await self._send(batch)
+        except (BatchRefused, LaneBusy) as refusal:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._transact(batch[:middle])
+                await self._transact(batch[middle:])
+            elif isinstance(refusal, BatchRefused):
+                message = f"was refused by the database ({refusal.message}); send a value that PostgreSQL can store"
+                batch[0].settle(InvalidArgument(Violation("input", Reason.INVALID_JSON, message)))
+            else:
+                message = f"another transaction is in the way ({refusal.message}); try again"
+                batch[0].settle(Unavailable(message, reason=Reason.DATABASE_UNAVAILABLE, retry_after_s=1.0))
+        except Unavailable as error:
+            # Whoever waits behind would only wait as long again.
+            behind = list(self._waiting)
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            self._refuse(batch + behind, error)
+        else:
+            self._settle(batch, started)
+
+    async def _send(self, batch: list[_Item]) -> StartedBatch:
+        """Sends a batch until its outcome is known; the same again is harmless, since its run ids are the same."""
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + _GIVE_UP_S
+        starts, read = [item.start for item in batch], [item.read for item in batch]
+        conflicts = failures = 0
+        while True:
+            try:
+                return await self._store.start_runs(starts, read)
+            except LaneBusy:
+                conflicts += 1
+                if conflicts > _CONFLICT_RETRIES:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.02 * conflicts))
+            except Unavailable as error:
+                failures += 1
+                delay_s = random.uniform(0, min(1.0, 0.05 * 2**failures))
+                if clock() + delay_s > give_up_at:
+                    raise Unavailable(
+                        f"{error.message}; the run may have been started: use an idempotency_key to try again safely",
+                        reason=Reason.DATABASE_UNAVAILABLE,
+                        retry_after_s=1.0,
+                    ) from error
+                await asyncio.sleep(delay_s)
+
+    def _settle(self, batch: list[_Item], started: StartedBatch) -> None:
+        for item, verdict in zip(batch, started.verdicts, strict=True):
+            if verdict.verdict in ("created", "existing") and verdict.run_id is not None:
+                # Sent twice after a broken commit, our own run answers `existing`.
+                created = verdict.run_id == item.start.run_id
+                item.settle(Started(verdict.run_id, created, started.runs.get(verdict.run_id)))
+            else:
+                item.settle(start_refusal(item.start, verdict))
+        if started.ready_routes:
+            self._wake(started.ready_routes)
+
+    @staticmethod
+    def _refuse(items: Sequence[_Item], error: StepgresError) -> None:
+        for item in items:
+            if item.call.outcomes[item.position] is None:
+                item.settle(error)
