@@ -1,0 +1,91 @@
+-- Creates a flow with all its steps in one transaction, or a new version of it.
+--   p_steps: array of objects with the keys of version_shape and slug; a step stands behind its dependencies.
+--   nothing -> version 1; a shape that equals any existing version -> that version, created = false; without steps
+--   only the options of the latest version are compared; p_new_version: another shape -> version latest + 1.
+--   Raises PF400 for a bad value, PF409 with the differences from the latest version.
+--   Race-safe: the flow's row orders creators; of equal shapes one wins and the others see it.
+create or replace function pgflow.define_flow(
+    p_workflow_slug text, p_max_attempts int, p_timeout int, p_base_delay_s int, p_max_delay_s int, p_queue text,
+    p_steps json, p_new_version boolean default false
+) returns table (version_id int, version int, created boolean)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_flow pgflow.workflows;
+    v_version pgflow.workflow_versions;
+    v_wanted jsonb;
+    v_differences text;
+    v_step json;
+    v_is_new boolean;
+begin
+    p_max_attempts := coalesce(p_max_attempts, 3);
+    p_timeout := coalesce(p_timeout, 30);
+    perform pgflow.check_name('slug', p_workflow_slug);
+    perform pgflow.check_options('', p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue);
+    v_wanted := pgflow.wanted_shape(
+        p_workflow_slug, p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue, p_steps);
+
+    insert into pgflow.workflows (workflow_slug, max_attempts, timeout, base_delay_s, max_delay_s, queue)
+    values (p_workflow_slug, p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue)
+    on conflict (workflow_slug) do nothing
+    returning * into v_flow;
+    v_is_new := found;
+    if not v_is_new then
+        select * into strict v_flow from pgflow.workflows where workflow_slug = p_workflow_slug for no key update;
+        for v_version in
+            select * from pgflow.workflow_versions as v where v.workflow_slug = p_workflow_slug
+            order by v.version = v_flow.latest_version desc, v.version
+        loop
+            exit when json_array_length(p_steps) = 0 and v_version.version <> v_flow.latest_version;
+            v_differences := pgflow.shape_differences(
+                case
+                    when json_array_length(p_steps) = 0
+                        then jsonb_set(pgflow.version_shape(v_version.version_id), '{steps}', '{}')
+                    else pgflow.version_shape(v_version.version_id)
+                end, v_wanted);
+            if v_differences is null then
+                return query select v_version.version_id, v_version.version, false;
+                return;
+            end if;
+        end loop;
+        if not p_new_version then
+            select pgflow.shape_differences(pgflow.version_shape(v.version_id), v_wanted) into v_differences
+            from pgflow.workflow_versions as v
+            where v.workflow_slug = p_workflow_slug and v.version = v_flow.latest_version;
+            raise exception 'slug: flow "%" exists with another shape: %; use the same shape, another slug, or set new_version',
+                p_workflow_slug, v_differences using errcode = 'PF409', constraint = 'FLOW_EXISTS';
+        end if;
+        update pgflow.workflows as w
+        set latest_version = w.latest_version + 1, max_attempts = p_max_attempts, timeout = p_timeout,
+            base_delay_s = p_base_delay_s, max_delay_s = p_max_delay_s, queue = p_queue
+        where w.workflow_slug = p_workflow_slug
+        returning * into v_flow;
+    end if;
+
+    insert into pgflow.workflow_versions (
+        workflow_id, workflow_slug, version, max_attempts, timeout, base_delay_s, max_delay_s, queue, queue_id
+    ) values (
+        v_flow.workflow_id, p_workflow_slug, v_flow.latest_version, p_max_attempts, p_timeout, p_base_delay_s,
+        p_max_delay_s, p_queue,
+        coalesce(
+            -- Versions of a flow share the queue of their flow.
+            case when p_queue is null then (
+                select v.queue_id from pgflow.workflow_versions as v
+                where v.workflow_slug = p_workflow_slug and v.queue is null limit 1
+            ) end,
+            pgflow.ensure_queue(p_queue)
+        )
+    ) returning * into v_version;
+    for v_step in select value from json_array_elements(p_steps) loop
+        perform pgflow.add_step(
+            p_workflow_slug, v_step ->> 'slug',
+            array(select json_array_elements_text(coalesce(v_step -> 'depends_on', '[]'))),
+            v_step ->> 'step_type', (v_step ->> 'initial_tasks')::int, (v_step ->> 'max_attempts')::int,
+            (v_step ->> 'timeout_s')::int, v_step ->> 'handler',
+            case when json_typeof(v_step -> 'params') <> 'null' then v_step -> 'params' end,
+            (v_step ->> 'base_delay_s')::int, (v_step ->> 'max_delay_s')::int, v_step ->> 'queue');
+    end loop;
+    return query select v_version.version_id, v_version.version, true;
+end
+$$;
