@@ -93,8 +93,16 @@ class Runs:
         return outcome.run, outcome.created
 
     async def start_runs(self, requests: Sequence[RunRequest]) -> list[Started | StepgresError]:
-        """Starts many runs; each is accepted or refused on its own, see RunStarts.start."""
-        return await self._starts.start([_start_of(request) for request in requests], read=False) if requests else []
+        """Starts many runs, each accepted or refused on its own; see RunStarts.start.
+
+        Raises:
+            StepgresError: a fault of ours, of whatever item: its text is not for the callers.
+        """
+        outcomes = await self._starts.start([_start_of(request) for request in requests], read=False) if requests else []
+        for outcome in outcomes:
+            if isinstance(outcome, StepgresError) and outcome.reason is Reason.INTERNAL:
+                raise outcome
+        return outcomes
 
     async def get_run(self, run_id: UUID, *, full: bool) -> Run:
         """Reads a run with its steps.

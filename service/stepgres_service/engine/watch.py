@@ -169,7 +169,9 @@ class WatchHub:
         if watched.payloads is None:
             watched.payloads = _task(self._load_payloads(watched.run_id), "watch: payloads")
         run = await asyncio.shield(watched.payloads)
-        return replace(frame, run=replace(frame.run, input=run.input, output=run.output))
+        if watched.full_end is None:
+            watched.full_end = replace(frame, run=replace(frame.run, input=run.input, output=run.output))
+        return watched.full_end
 
     async def _load_payloads(self, run_id: UUID) -> Run:
         found = await self._store.get_run(run_id, full=True)

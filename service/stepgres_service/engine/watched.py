@@ -53,6 +53,8 @@ class WatchedRun:
         self.loading: asyncio.Task[Run] | None = None
         #: Loads the payloads for the end; shared by all who want them.
         self.payloads: asyncio.Task[Run] | None = None
+        #: The end with payloads.
+        self.full_end: WatchFrame | None = None
         self.run: Run | None = None
         self.latest: Run | None = None
         #: A change came while the first state was being loaded.

@@ -1,0 +1,76 @@
+"""Use cases of definitions: create, add, read, list, delete."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stepgres_service.engine.checks import check_flow, check_slug, check_step, topological_order
+from stepgres_service.errors import InvalidArgument, Violation
+from stepgres_service.model import Flow, FlowSpec, Step, StepSpec
+from stepgres_service.store.flows import FlowStore
+
+
+class Definitions:
+    """What FlowService does.
+
+    Args:
+        store: reads and writes definitions.
+        max_steps: steps a flow may have.
+        max_dependencies: dependencies a step may have.
+        default_queue: shared queue of flows that name none; None = each has a queue of its own.
+    """
+
+    def __init__(
+        self, store: FlowStore, *, max_steps: int = 2000, max_dependencies: int = 2000, default_queue: str | None = None
+    ) -> None:
+        self._store = store
+        self._max_steps = max_steps
+        self._max_dependencies = max_dependencies
+        self._default_queue = default_queue
+
+    async def create_flow(self, spec: FlowSpec, *, new_version: bool) -> tuple[Flow, bool]:
+        """Creates a flow, or finds the version that equals it; True when it was created.
+
+        Raises:
+            InvalidArgument: with every violation.
+            AlreadyExists: the flow has another shape.
+        """
+        found = check_flow(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)
+        if found:
+            raise InvalidArgument(*found)
+        spec = replace(spec, steps=tuple(topological_order(spec.steps)), queue=spec.queue or self._default_queue)
+        return await self._store.define(spec, new_version=new_version)
+
+    async def add_step(self, flow: str, step: StepSpec) -> tuple[Step, bool, int]:
+        """Appends a step to the latest version: (step, created, version).
+
+        Raises:
+            InvalidArgument: with every violation that shows without the flow, or the first that shows with it.
+            NotFound: no such flow.
+            AlreadyExists: the step exists with another shape.
+        """
+        found: list[Violation] = [*check_slug("flow", flow), *check_step("step.", step, self._max_dependencies)]
+        if found:
+            raise InvalidArgument(*found)
+        return await self._store.add_step(flow, step)
+
+    async def get_flow(self, flow: str, version: int = 0) -> tuple[Flow, list[int]]:
+        """A version (0 = the latest) with its steps, and the numbers of all versions.
+
+        Raises:
+            NotFound: no such flow or version.
+        """
+        return await self._store.get(flow, version), await self._store.versions(flow)
+
+    async def list_flows(self, prefix: str, after: str, limit: int, *, with_steps: bool) -> list[Flow]:
+        """A page of flows by slug, behind `after`."""
+        return await self._store.list(prefix, after, limit, with_steps=with_steps)
+
+    async def delete_flow(self, flow: str, *, force: bool) -> int:
+        """Deletes a flow; returns how many runs were cancelled.
+
+        Raises:
+            NotFound: no such flow.
+            FailedPrecondition: runs are active and force is False.
+        """
+        return await self._store.delete(flow, force=force)

@@ -1,0 +1,208 @@
+"""Definitions: calls create, add and delete, and reads versions with their steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from stepgres_service.errors import NotFound, Reason
+from stepgres_service.model import Flow, FlowSpec, Step, StepSpec, StepType
+from stepgres_service.store.pool import Database
+from stepgres_service.store.queries import load_queries
+
+_SQL = load_queries("flows")
+
+
+def _step_json(step: StepSpec) -> dict[str, Any]:
+    return {
+        "slug": step.slug,
+        "depends_on": step.depends_on,
+        "step_type": step.step_type.value,
+        "initial_tasks": step.initial_tasks,
+        "max_attempts": step.max_attempts,
+        "timeout_s": step.timeout_s,
+        "base_delay_s": step.base_delay_s,
+        "max_delay_s": step.max_delay_s,
+        "queue": step.queue,
+        "handler": step.handler,
+        "params": None if step.params is None else json.loads(step.params),
+    }
+
+
+class FlowStore:
+    """Reads and writes definitions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def define(self, spec: FlowSpec, *, new_version: bool) -> tuple[Flow, bool]:
+        """Creates a flow, or finds the version that equals it.
+
+        Args:
+            spec: checked already; every step stands behind its dependencies.
+            new_version: makes a version of another shape instead of refusing it.
+
+        Returns:
+            The version, and whether it was created.
+
+        Raises:
+            AlreadyExists: the flow has another shape; the message lists the differences.
+        """
+        async with self._database.transaction() as conn:
+            cursor = await conn.execute(
+                _SQL["define_flow"],
+                (
+                    spec.slug,
+                    spec.max_attempts,
+                    spec.timeout_s,
+                    spec.base_delay_s,
+                    spec.max_delay_s,
+                    spec.queue,
+                    json.dumps([_step_json(step) for step in spec.steps]),
+                    new_version,
+                ),
+            )
+            row = await cursor.fetchone()
+            assert row is not None
+            (flow,) = await self._read(conn, [row[0]])
+        return flow, bool(row[1])
+
+    async def add_step(self, flow: str, step: StepSpec) -> tuple[Step, bool, int]:
+        """Appends a step to the latest version.
+
+        Returns:
+            The step, whether it was created, and the version that has it.
+
+        Raises:
+            NotFound: no such flow.
+            AlreadyExists: the step exists with another shape.
+            InvalidArgument: it breaks a rule of the flow.
+        """
+        async with self._database.transaction() as conn:
+            # Locks the flow first, so that `existed` is still true when the step is added.
+            row = await (await conn.execute(_SQL["latest_version"], (step.slug, flow))).fetchone()
+            version_id, version, existed = row or (None, 0, False)
+            cursor = await conn.execute(
+                _SQL["add_step"],
+                (
+                    flow,
+                    step.slug,
+                    list(step.depends_on),
+                    step.step_type.value,
+                    step.initial_tasks,
+                    step.max_attempts,
+                    step.timeout_s,
+                    step.handler,
+                    step.params,
+                    step.base_delay_s,
+                    step.max_delay_s,
+                    step.queue,
+                ),
+            )
+            added = await cursor.fetchone()
+            assert added is not None and version_id is not None
+            (stored,) = await self._read(conn, [version_id])
+        return stored.steps[added[0]], not existed, version
+
+    async def get(self, flow: str, version: int = 0) -> Flow:
+        """Reads a version with its steps; 0 = the latest.
+
+        Raises:
+            NotFound: no such flow, or no such version.
+        """
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(_SQL["version_of"], (version, version, flow))).fetchone()
+            if row is None:
+                raise NotFound(
+                    f'flow: no flow is called "{flow}"; create it, or see `stepgres flow list`',
+                    reason=Reason.FLOW_NOT_FOUND,
+                    field="flow",
+                )
+            if row[0] is None:
+                raise NotFound(
+                    f'version: flow "{flow}" has no version {version}; its latest is {row[1]}',
+                    reason=Reason.FLOW_VERSION_NOT_FOUND,
+                    field="version",
+                )
+            (found,) = await self._read(conn, [row[0]])
+        return found
+
+    async def versions(self, flow: str) -> list[int]:
+        """Numbers of a flow's versions, ascending."""
+        async with self._database.connection() as conn:
+            cursor = await conn.execute(_SQL["versions"], (flow,))
+            return [row[0] for row in await cursor.fetchall()]
+
+    async def list(self, prefix: str, after: str, limit: int, *, with_steps: bool) -> list[Flow]:
+        """A page of flows in their latest versions, by slug bytewise, behind `after`."""
+        async with self._database.connection() as conn:
+            rows = await (await conn.execute(_SQL["list_flows"], (prefix, after, limit))).fetchall()
+            return await self._read(conn, [row[0] for row in rows], with_steps=with_steps)
+
+    async def load_version(self, version_id: int) -> Flow | None:
+        """Reads a version by its key; None when its flow was deleted."""
+        async with self._database.connection() as conn:
+            found = await self._read(conn, [version_id])
+        return found[0] if found else None
+
+    async def delete(self, flow: str, *, force: bool) -> int:
+        """Deletes a flow; returns how many runs were cancelled.
+
+        Raises:
+            NotFound: no such flow.
+            FailedPrecondition: runs are active and force is False.
+        """
+        async with self._database.transaction() as conn:
+            row = await (await conn.execute(_SQL["delete_flow"], (flow, force))).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    async def prune_deleted_runs(self, limit: int = 500) -> int:
+        """Deletes rows of at most `limit` runs whose flow is gone; returns of how many."""
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(_SQL["prune_deleted_runs"], (limit,))).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    async def _read(
+        self, conn: AsyncConnection[Any], version_ids: Sequence[int], *, with_steps: bool = True
+    ) -> list[Flow]:
+        flows = await (await conn.execute(_SQL["flows_by_version"], (list(version_ids),))).fetchall()
+        steps: dict[int, list[Step]] = {}
+        if with_steps:
+            cursor = await conn.execute(_SQL["steps_by_version"], (list(version_ids),))
+            for row in await cursor.fetchall():
+                steps.setdefault(row[0], []).append(_step(row))
+        return [_flow(row, tuple(steps.get(row[0], ()))) for row in flows]
+
+
+def _flow(row: Sequence[Any], steps: tuple[Step, ...]) -> Flow:
+    spec = FlowSpec(
+        slug=row[1],
+        max_attempts=row[4],
+        timeout_s=row[5],
+        base_delay_s=row[6],
+        max_delay_s=row[7],
+        queue=row[8],
+    )
+    return Flow(spec, row[2], row[0], row[3], steps, row[10], row[9])
+
+
+def _step(row: Sequence[Any]) -> Step:
+    spec = StepSpec(
+        slug=row[2],
+        depends_on=tuple(row[13]),
+        step_type=StepType(row[3]),
+        initial_tasks=row[4],
+        handler=row[10],
+        params=row[11],
+        max_attempts=row[5],
+        timeout_s=row[6],
+        base_delay_s=row[7],
+        max_delay_s=row[8],
+        queue=row[9],
+    )
+    return Step(spec, row[1], row[12])

@@ -1,0 +1,68 @@
+-- define_flow --
+-- Creates a flow with its steps, or finds the version that equals it.
+select version_id, created from pgflow.define_flow(%s, %s, %s, %s, %s, %s, %s, %s)
+
+-- latest_version --
+-- The newest version's key, its number, and the highest step index before an add.
+select v.version_id, v.version, exists (
+    select from pgflow.workflow_steps as s where s.version_id = v.version_id and s.step_slug = %s
+)
+from pgflow.workflows as w
+join pgflow.workflow_versions as v on v.workflow_slug = w.workflow_slug and v.version = w.latest_version
+where w.workflow_slug = %s
+for no key update of w
+
+-- add_step --
+-- Appends a step.
+select step_index from pgflow.add_step(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- version_of --
+-- Key of a version of a flow (0 = the latest), and the latest number; no row = no such flow.
+select v.version_id, w.latest_version
+from pgflow.workflows as w
+left join pgflow.workflow_versions as v
+    on v.workflow_slug = w.workflow_slug and v.version = case when %s = 0 then w.latest_version else %s end
+where w.workflow_slug = %s
+
+-- versions --
+-- Numbers of a flow's versions.
+select version from pgflow.workflow_versions where workflow_slug = %s order by version
+
+-- flows_by_version --
+-- Versions by key.
+select v.version_id, v.workflow_slug, v.version, w.latest_version, v.max_attempts, v.timeout, v.base_delay_s,
+       v.max_delay_s, v.queue, v.created_at,
+       (select count(*) from pgflow.workflow_steps as s where s.version_id = v.version_id)
+from pgflow.workflow_versions as v
+join pgflow.workflows as w on w.workflow_slug = v.workflow_slug
+where v.version_id = any(%s)
+order by v.workflow_slug
+
+-- steps_by_version --
+-- Steps of versions, with the slugs of their dependencies.
+select s.version_id, s.step_index, s.step_slug, s.step_type, s.initial_tasks, s.max_attempts, s.timeout,
+       s.base_delay_s, s.max_delay_s, s.queue, s.handler, s.params::text, s.created_at,
+       array(
+           select d.dep_slug from pgflow.workflow_step_dependencies_def as d
+           where d.version_id = s.version_id and d.step_index = s.step_index order by d.dep_index
+       )
+from pgflow.workflow_steps as s
+where s.version_id = any(%s)
+order by s.version_id, s.step_index
+
+-- list_flows --
+-- Keys of the latest versions, a page of them by slug.
+select v.version_id
+from pgflow.workflows as w
+join pgflow.workflow_versions as v on v.workflow_slug = w.workflow_slug and v.version = w.latest_version
+where starts_with(w.workflow_slug, %s) and w.workflow_slug > %s
+order by w.workflow_slug
+limit %s
+
+-- delete_flow --
+-- Deletes a flow; returns how many runs were cancelled.
+select pgflow.delete_flow(%s, %s)
+
+-- prune_deleted_runs --
+-- Deletes rows of runs whose flow is gone; returns of how many.
+select pgflow.prune_deleted_runs(%s)
