@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stepgres_service.config import Settings
 
 
@@ -15,10 +18,35 @@ def load_settings(**given: Any) -> Settings:
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
-def serve_until_stopped(settings: Settings) -> None:
-    """Run a coordinator until SIGINT or SIGTERM."""
-    import asyncio
+def serve_until_stopped(settings: Settings, on_ready: Callable[[], None] | None = None) -> None:
+    """Run a coordinator until SIGINT or SIGTERM.
 
+    Args:
+        settings: what it is started with; with `on_ready` its port is a certain one.
+        on_ready: called once when it listens.
+    """
+    asyncio.run(_serve(settings, on_ready))
+
+
+async def _serve(settings: Settings, on_ready: Callable[[], None] | None) -> None:
     from stepgres_service.server import serve
 
-    asyncio.run(serve(settings))
+    waiting = asyncio.create_task(_call_when_listening(settings.listen, on_ready)) if on_ready else None
+    try:
+        await serve(settings)
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+
+
+async def _call_when_listening(listen: str, on_ready: Callable[[], None]) -> None:
+    host, _, port = listen.rpartition(":")
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            on_ready()
+            return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,9 +11,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from stepgres_cli.errors import CliError
+from stepgres_cli.errors import CliError, usage
 
-DEFAULT_PORT = 50051
+DEFAULT_LISTEN = "127.0.0.1:50051"
 
 
 def dev(
@@ -20,9 +21,10 @@ def dev(
         Path | None, typer.Option("--data", help="Folder to keep the data in.", show_default="~/.local/state/stepgres")
     ] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing.")] = False,
-    port: Annotated[
-        int, typer.Option(envvar="STEPGRES_PORT", min=0, max=65535, help="Port, 0 for a free one.")
-    ] = DEFAULT_PORT,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of --listen, 0 for a free one.")] = None,
+    listen: Annotated[
+        str, typer.Option(envvar="STEPGRES_LISTEN", metavar="HOST:PORT", help="Address to serve on.")
+    ] = DEFAULT_LISTEN,
 ) -> None:
     """Run PostgreSQL and a coordinator until Ctrl-C, after which no process is left. For development only."""
     from stepgres_cli.lifeline import stop_with_terminal
@@ -30,17 +32,18 @@ def dev(
     from stepgres_service.dev import EmbeddedPostgres
     from stepgres_service.store.migrate import Migrator
 
+    if data is not None and ephemeral:
+        raise usage("--data and --ephemeral: a folder is kept or nothing is; give one of them.")
     stop_with_terminal()
     # Until the coordinator takes the signal over: leave through `with`, which stops PostgreSQL.
     signal.signal(signal.SIGTERM, _interrupt)
-    port = choose_port(port)
+    address = choose_address(listen, port)
     folder = None if ephemeral else (data or default_data_folder())
     try:
         with EmbeddedPostgres(folder) as postgres:
             Migrator(postgres.dsn()).up()
-            settings = load_settings(database_url=postgres.dsn(), port=port)
-            print(greeting(f"127.0.0.1:{port}", folder), flush=True)
-            serve_until_stopped(settings)
+            settings = load_settings(database_url=postgres.dsn(), listen=address)
+            serve_until_stopped(settings, on_ready=lambda: say_to_people(greeting(address, folder)))
     except KeyboardInterrupt:
         return
 
@@ -49,19 +52,31 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def choose_port(port: int) -> int:
-    """The port itself if nobody listens there; for 0 a free one.
+def choose_address(listen: str, port: int | None = None) -> str:
+    """The address with its port, or the one given apart; 0 is replaced by a free one.
 
     Raises:
-        CliError: it is taken. gRPC alone would share it with another coordinator and not say so.
+        CliError: it is no address, or taken. PostgreSQL need not start to find that out.
     """
-    with socket.socket() as probe:
+    host, _, text = listen.rpartition(":")
+    if not host or not text.isdigit():
+        raise usage(f"--listen: {listen!r} is no HOST:PORT; write it like {DEFAULT_LISTEN}.")
+    wanted = int(text) if port is None else port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise CliError(f"--port: {port} is taken ({error.strerror}); choose another one, or 0.") from error
-        return int(probe.getsockname()[1])
+            probe.bind((host.strip("[]"), wanted))
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise CliError(f"--listen: {host}:{wanted} cannot be used ({why}); choose another port, or 0.") from error
+        return f"{host}:{probe.getsockname()[1]}"
+
+
+def say_to_people(text: str) -> None:
+    """Print, whatever became of the terminal."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
 
 
 def default_data_folder() -> Path:
@@ -72,7 +87,7 @@ def default_data_folder() -> Path:
 
 def greeting(address: str, folder: Path | None) -> str:
     """What a person needs next."""
-    target = "" if address == f"127.0.0.1:{DEFAULT_PORT}" else f" --target {address}"
+    target = "" if address == DEFAULT_LISTEN else f" --target {address}"
     kept = f"data in {folder}" if folder is not None else "nothing is kept"
     return f"""stepgres is ready at {address} ({kept}). Ctrl-C stops it.
 

@@ -78,4 +78,5 @@ def _address(given: str | None) -> str:
         return given
     from stepgres_cli.settings import load_settings
 
-    return str(load_settings().listen_url)
+    settings = load_settings()
+    return settings.listen_database_url or settings.database_url

@@ -8,7 +8,10 @@ import typer
 
 
 def serve(
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port, 0 for a free one.")] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Address; port 0 takes a free one.", show_default="STEPGRES_LISTEN"),
+    ] = None,
     stop_with_stdin: Annotated[
         bool, typer.Option("--stop-with-stdin", help="Shut down when standard input closes, as when a parent dies.")
     ] = False,
@@ -19,4 +22,4 @@ def serve(
 
     if stop_with_stdin:
         watch_stdin()
-    serve_until_stopped(load_settings(port=port))
+    serve_until_stopped(load_settings(listen=listen))

@@ -8,6 +8,7 @@ from stepgres_service.engine.dispatch import Dispatcher
 from stepgres_service.engine.loop import Loop
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.tokens import decode_token
+from stepgres_service.store.flows import FlowStore
 from stepgres_service.store.tasks import TaskStore
 
 
@@ -90,3 +91,17 @@ class ProgressWriter(Loop):
         if rows:
             await self._store.record_progress(rows)
         return 1.0
+
+
+class Pruner(Loop):
+    """Deletes the rows of deleted flows' runs, a batch at a time."""
+
+    name = "pruner"
+
+    def __init__(self, store: FlowStore) -> None:
+        super().__init__()
+        self._store = store
+
+    async def run_once(self) -> float:
+        """Deletes a batch; goes on soon while there is more, else looks again after a while."""
+        return 0.2 if await self._store.prune_deleted_runs() else 30.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from stepgres_service.engine.completions import Completions
@@ -14,10 +14,12 @@ from stepgres_service.engine.dispatch import Dispatcher
 from stepgres_service.engine.registry import SessionRegistry
 from stepgres_service.engine.renewals import Renewals
 from stepgres_service.engine.run_log import log_ended
+from stepgres_service.engine.runs import Touch
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.sweeper import Sweeper
 from stepgres_service.engine.timeouts import TimeoutLoop
-from stepgres_service.engine.upkeep import Expander, Poller, ProgressWriter, Promoter
+from stepgres_service.engine.upkeep import Expander, Poller, ProgressWriter, Promoter, Pruner
+from stepgres_service.store.flows import FlowStore
 from stepgres_service.store.lane import Lane
 from stepgres_service.store.listen import Listener
 from stepgres_service.store.pool import Database
@@ -31,18 +33,20 @@ class WorkEngine:
     Args:
         database: the pool.
         definitions: flows by version.
+        flows: for the pruner.
         coordinator_id: this coordinator.
         settings: numbers of the engine.
-        on_changed: called after each commit of ours with the 16-byte ids of the runs it changed.
+        touch: tells the watches which runs changed or ended.
     """
 
     def __init__(
         self,
         database: Database,
         definitions: DefinitionCache,
+        flows: FlowStore,
         coordinator_id: UUID,
         settings: EngineSettings,
-        on_changed: Callable[[set[bytes]], None],
+        touch: Touch,
     ) -> None:
         self.settings = settings
         self.definitions = definitions
@@ -50,7 +54,7 @@ class WorkEngine:
         sessions = SessionStore(database, coordinator_id, settings.max_lost_leases)
         contact = Contact(asyncio.get_running_loop().time)
         lanes = [Lane(database, self.tasks) for _ in range(settings.lanes)]
-        self.completions = Completions(lanes, definitions, settings, on_changed, self._ended)
+        self.completions = Completions(lanes, definitions, settings, touch, self._ended)
         self.dispatcher = Dispatcher(self.tasks, definitions, settings, self.completions.kick)
         self.poller = Poller(self.tasks, self.dispatcher, settings)
         self.registry = SessionRegistry(sessions, self.dispatcher, definitions, settings, self.poller.kick)
@@ -65,7 +69,9 @@ class WorkEngine:
             self.promoter,
             self.expander,
             self.progress,
+            Pruner(flows),
         ]
+        self._touch = touch
         self._database = database
         self._listener = Listener(
             database,
@@ -131,4 +137,5 @@ class WorkEngine:
         self.expander.kick()
 
     def _ended(self, runs: Sequence[EndedRun]) -> None:
+        self._touch([UUID(run.run_id).bytes for run in runs], ended=True)
         log_ended(runs, self.definitions)

@@ -1,0 +1,81 @@
+"""Definitions over gRPC: checks, converts, and makes one call of the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from stepgres.v1 import flow_pb2, flow_pb2_grpc
+from stepgres_service.api.check_runs import Fields
+from stepgres_service.api.convert_flows import flow_spec, flow_to, step_spec, step_to
+from stepgres_service.api.paging import PageTokens
+from stepgres_service.engine.flows import Definitions
+from stepgres_service.errors import Reason
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
+    """Serves FlowService.
+
+    Args:
+        definitions: use cases.
+        tokens: makes and reads page tokens.
+        max_params_bytes: largest params of a step.
+    """
+
+    def __init__(self, definitions: Definitions, tokens: PageTokens, max_params_bytes: int) -> None:
+        self._definitions = definitions
+        self._tokens = tokens
+        self._max_params_bytes = max_params_bytes
+
+    async def CreateFlow(self, request: flow_pb2.CreateFlowRequest, context: _Context) -> flow_pb2.CreateFlowResponse:
+        """Creates a flow, or finds the version that equals it."""
+        fields = Fields()
+        spec = flow_spec(request, fields, self._max_params_bytes)
+        fields.refuse()
+        flow, created = await self._definitions.create_flow(spec, new_version=request.new_version)
+        return flow_pb2.CreateFlowResponse(flow=flow_to(flow), created=created)
+
+    async def AddStep(self, request: flow_pb2.AddStepRequest, context: _Context) -> flow_pb2.AddStepResponse:
+        """Appends a step to the latest version."""
+        fields = Fields()
+        flow = fields.slug("flow", request.flow, required=True)
+        if not request.HasField("step"):
+            fields.add("step", Reason.FIELD_REQUIRED, "is missing; send the step to add")
+        spec = step_spec(request.step, "step.", fields, self._max_params_bytes)
+        fields.refuse()
+        step, created, version = await self._definitions.add_step(flow, spec)
+        return flow_pb2.AddStepResponse(step=step_to(step), created=created, version=version)
+
+    async def GetFlow(self, request: flow_pb2.GetFlowRequest, context: _Context) -> flow_pb2.GetFlowResponse:
+        """Reads a version with its steps."""
+        fields = Fields()
+        slug = fields.slug("flow", request.flow, required=True)
+        version = fields.not_negative("version", request.version)
+        fields.refuse()
+        flow, versions = await self._definitions.get_flow(slug, version)
+        return flow_pb2.GetFlowResponse(flow=flow_to(flow), versions=versions)
+
+    async def ListFlows(self, request: flow_pb2.ListFlowsRequest, context: _Context) -> flow_pb2.ListFlowsResponse:
+        """Lists flows by slug."""
+        fields = Fields()
+        prefix = fields.text("slug_prefix", request.slug_prefix, 128)
+        limit = fields.page_size(request.page_size)
+        full = fields.full(request.view, default=False)
+        fields.refuse()
+        after = self._tokens.read(request)
+        # One more than asked for tells whether there is a next page.
+        flows = await self._definitions.list_flows(prefix, after[0] if after else "", limit + 1, with_steps=full)
+        page = flows[:limit]
+        token = self._tokens.make(request, page[-1].spec.slug) if len(flows) > limit else ""
+        return flow_pb2.ListFlowsResponse(flows=[flow_to(flow) for flow in page], next_page_token=token)
+
+    async def DeleteFlow(self, request: flow_pb2.DeleteFlowRequest, context: _Context) -> flow_pb2.DeleteFlowResponse:
+        """Deletes a flow with all its versions."""
+        fields = Fields()
+        slug = fields.slug("flow", request.flow, required=True)
+        fields.refuse()
+        cancelled = await self._definitions.delete_flow(slug, force=request.force)
+        return flow_pb2.DeleteFlowResponse(cancelled_run_count=cancelled)

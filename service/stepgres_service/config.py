@@ -1,0 +1,144 @@
+"""Settings of a coordinator: environment variables STEPGRES_*, each with its unit, range and default.
+
+A variable NAME_FILE names a file that holds the value, for secrets: STEPGRES_DATABASE_URL_FILE.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from stepgres_service.engine.settings import EngineSettings
+from stepgres_service.errors import SetupError
+from stepgres_service.store.tasks import PayloadLimits
+
+_MIB = 1 << 20
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """Values from files that STEPGRES_<NAME>_FILE names."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"STEPGRES_{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text().strip(), field_name, False
+        except OSError as error:
+            raise SetupError(f"{variable}: {path} cannot be read ({error.strerror}); name a readable file") from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """What a coordinator is started with."""
+
+    model_config = SettingsConfigDict(env_prefix="STEPGRES_", extra="ignore", populate_by_name=True)
+
+    database_url: str = Field(
+        validation_alias=AliasChoices("STEPGRES_DATABASE_URL", "DATABASE_URL"),
+        description="Address of the database; may lead through PgBouncer.",
+    )
+    listen_database_url: str | None = Field(None, description="Address without a pooler, for LISTEN and migrate.")
+    listen: str = Field("127.0.0.1:50051", description="host:port to serve on; port 0 takes a free one.")
+    pool_min: int = Field(2, ge=1, le=1000, description="Connections kept open, beside one for each lane and one for LISTEN.")
+    pool_max: int = Field(8, ge=1, le=1000, description="Most connections of the pool.")
+    prepare_threshold: int = Field(
+        2, ge=0, description="Executions after which a statement is prepared; 0 = never, for PgBouncer."
+    )
+    lanes: int = Field(2, ge=1, le=16, description="Transactions under way at the same time.")
+
+    lease_s: float = Field(15.0, ge=1, le=3600, description="Seconds a session lives without a renewal.")
+    heartbeat_s: float = Field(5.0, ge=0.2, le=1200, description="Seconds between renewals; at most a third of the lease.")
+    reconnect_grace_ms: int = Field(2000, ge=0, description="Milliseconds a broken stream's tasks wait by default.")
+    poll_s: float = Field(5.0, ge=0.1, le=60, description="Seconds between looks for work that no notification announced.")
+    drain_s: float = Field(20.0, ge=0, le=3600, description="Seconds that workers have to go elsewhere on SIGTERM.")
+    default_queue: str | None = Field(None, description="Shared queue of flows that name none.")
+
+    max_input_bytes: int = Field(_MIB, ge=1, description="Bytes of a run input.")
+    max_output_bytes: int = Field(_MIB, ge=1, description="Bytes of one task's output.")
+    max_params_bytes: int = Field(64 << 10, ge=2, le=64 << 10, description="Bytes of a step's params as JSON.")
+    max_task_input_bytes: int = Field(16 * _MIB, ge=1, le=16 * _MIB, description="Bytes of an assembled task input.")
+    max_map_output_bytes: int = Field(16 * _MIB, ge=1, le=16 * _MIB, description="Bytes of all outputs of a map step.")
+    max_items: int = Field(100_000, ge=0, le=1_000_000, description="Items of a map.")
+    max_steps: int = Field(2000, ge=1, le=2000, description="Steps of a flow.")
+    max_dependencies: int = Field(2000, ge=1, le=2000, description="Dependencies of a step.")
+    max_credits: int = Field(10_000, ge=1, le=100_000, description="Credits and leases of a stream.")
+    max_streams: int = Field(1000, ge=1, description="Worker streams of this coordinator.")
+    max_lost_leases: int = Field(5, ge=0, le=1000, description="Lost leases a task survives.")
+    max_held_bytes: int = Field(64 * _MIB, ge=_MIB, description="Bytes of results held while the database is away.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line that is logged.")
+    log_format: Literal["json", "console", "auto"] = Field("auto", description="auto: console on a terminal, else JSON.")
+    reflection: bool = Field(True, description="Serve gRPC reflection.")
+
+    def __init__(self, **given: Any) -> None:
+        """Reads the environment; what is given counts more.
+
+        Raises:
+            SetupError: a value is missing or out of range; the message names the variable.
+        """
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else ""
+            variable = name if name.startswith("STEPGRES_") else f"STEPGRES_{name.upper()}"
+            if first["type"] == "missing":
+                raise SetupError(
+                    f"{variable} is not set; set it to the database's address, such as "
+                    "postgresql://user@host/database, or use `stepgres dev`"
+                ) from error
+            raise SetupError(f"{variable}: {first['msg']} (it is {first.get('input')!r}); correct it") from error
+
+    @field_validator("listen")
+    @classmethod
+    def _has_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ValueError("is no host:port")
+        return value
+
+    @property
+    def host(self) -> str:
+        """Host part of listen."""
+        return self.listen.rpartition(":")[0]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Given values, then the environment, then files."""
+        return init_settings, env_settings, _FileSource(settings_cls)
+
+    def engine_settings(self) -> EngineSettings:
+        """The numbers that steer the engine."""
+        return EngineSettings(
+            lease_s=self.lease_s,
+            heartbeat_s=min(self.heartbeat_s, self.lease_s / 3),
+            reconnect_grace_ms=self.reconnect_grace_ms,
+            max_lost_leases=self.max_lost_leases,
+            max_credits=self.max_credits,
+            max_streams=self.max_streams,
+            max_output_bytes=self.max_output_bytes,
+            max_held_bytes=self.max_held_bytes,
+            lanes=self.lanes,
+            poll_s=self.poll_s,
+            payloads=PayloadLimits(
+                max_map_output_bytes=self.max_map_output_bytes,
+                max_task_input_bytes=self.max_task_input_bytes,
+                max_items=self.max_items,
+            ),
+        )

@@ -1,0 +1,212 @@
+"""The composition root: puts the parts of a coordinator together, starts them in order and stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from uuid import uuid4
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from stepgres.v1 import flow_pb2, flow_pb2_grpc, run_pb2, run_pb2_grpc, worker_pb2, worker_pb2_grpc
+from stepgres_service import log
+from stepgres_service.api.flow_servicer import FlowServicer
+from stepgres_service.api.interceptors import RpcInterceptor
+from stepgres_service.api.paging import PageTokens
+from stepgres_service.api.payloads import JsonChecker
+from stepgres_service.api.run_servicer import RunServicer
+from stepgres_service.api.worker_servicer import WorkerServicer
+from stepgres_service.config import Settings
+from stepgres_service.engine.definitions import DefinitionCache
+from stepgres_service.engine.flows import Definitions
+from stepgres_service.engine.loop import Loop
+from stepgres_service.engine.runs import Runs
+from stepgres_service.engine.watch import WatchHub
+from stepgres_service.engine.work import WorkEngine
+from stepgres_service.errors import SetupError
+from stepgres_service.store.flows import FlowStore
+from stepgres_service.store.judge import JsonJudge
+from stepgres_service.store.migrate import Migrator
+from stepgres_service.store.pool import Database
+from stepgres_service.store.runs import RunStore
+from stepgres_service.store.task_reads import TaskReads
+
+_log = structlog.get_logger(__name__)
+
+_SERVICES = tuple(
+    file.services_by_name[name].full_name
+    for file, name in (
+        (flow_pb2.DESCRIPTOR, "FlowService"),
+        (run_pb2.DESCRIPTOR, "RunService"),
+        (worker_pb2.DESCRIPTOR, "WorkerService"),
+    )
+)
+_MESSAGE_BYTES = 20 << 20
+
+
+class Coordinator:
+    """One coordinator: everything between a listening port and a database.
+
+    Args:
+        settings: what it is started with.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.coordinator_id = uuid4()
+        #: The port it listens on; known after start().
+        self.port = 0
+
+    async def start(self) -> None:
+        """Connects, checks the database, and serves.
+
+        Raises:
+            SetupError: the database is unfit, its schema is behind, or the address is taken.
+            Unavailable: the database cannot be reached.
+        """
+        settings = self._settings
+        self._database = Database(
+            settings.database_url,
+            direct_dsn=settings.listen_database_url,
+            min_size=settings.pool_min,
+            max_size=settings.pool_max,
+            prepare_threshold=settings.prepare_threshold or None,
+        )
+        try:
+            await self._database.open()
+            await asyncio.to_thread(Migrator(self._database.direct_dsn).check)
+            self._compose()
+            await self._listen()
+        except BaseException:
+            await self._database.close()
+            raise
+        self.engine.start()
+        self._health_loop.start()
+        _log.info("coordinator ready", address=f"{settings.host}:{self.port}", coordinator=str(self.coordinator_id))
+
+    def _compose(self) -> None:
+        settings, database = self._settings, self._database
+        engine_settings = settings.engine_settings()
+        flows = FlowStore(database)
+        cache = DefinitionCache(flows)
+        store = RunStore(database, engine_settings.payloads)
+        self._hub = WatchHub(store)
+        self.engine = WorkEngine(database, cache, flows, self.coordinator_id, engine_settings, self._hub.touch)
+        self._runs = Runs(store, TaskReads(database), self.engine.wake, self.engine.runs_ended, self._hub.touch)
+        definitions = Definitions(
+            flows,
+            max_steps=settings.max_steps,
+            max_dependencies=settings.max_dependencies,
+            default_queue=settings.default_queue,
+        )
+        payloads = JsonChecker(JsonJudge(database))
+        tokens = PageTokens(database)
+        self._server = grpc.aio.server(
+            interceptors=[RpcInterceptor()],
+            options=[
+                ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+                ("grpc.max_send_message_length", _MESSAGE_BYTES),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                # Two coordinators on one port would share its connections without saying so.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        flow_pb2_grpc.add_FlowServiceServicer_to_server(
+            FlowServicer(definitions, tokens, settings.max_params_bytes), self._server
+        )
+        run_pb2_grpc.add_RunServiceServicer_to_server(
+            RunServicer(self._runs, self._hub, payloads, tokens, settings.max_input_bytes), self._server
+        )
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(
+            WorkerServicer(self.engine, payloads, str(self.coordinator_id)), self._server
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._health_loop = _Health(self._health, self.engine)
+        if settings.reflection:
+            reflection.enable_server_reflection([*_SERVICES, reflection.SERVICE_NAME, health.SERVICE_NAME], self._server)
+
+    async def _listen(self) -> None:
+        try:
+            self.port = self._server.add_insecure_port(self._settings.listen)
+        except RuntimeError as error:
+            raise SetupError(
+                f"STEPGRES_LISTEN: {self._settings.listen} cannot be listened on ({error}); is it taken? Choose another"
+            ) from error
+        await self._server.start()
+
+    async def drain(self) -> None:
+        """Turns not-ready and lets the workers go elsewhere, for at most the drain time."""
+        await self._health_loop.stop()
+        await self._health.enter_graceful_shutdown()
+        await self.engine.drain(self._settings.drain_s)
+
+    async def stop(self, grace_s: float = 2.0) -> None:
+        """Stops serving; results that have come in are recorded first."""
+        await self._health_loop.stop()
+        await self._hub.stop()
+        await self._runs.stop()
+        await self.engine.stop()
+        await self._server.stop(grace_s)
+        await self._database.close()
+        _log.info("coordinator stopped", coordinator=str(self.coordinator_id))
+
+
+class _Health(Loop):
+    """Answers health checks from what the engine says of itself."""
+
+    name = "health"
+
+    def __init__(self, servicer: health.aio.HealthServicer, engine: WorkEngine) -> None:
+        super().__init__()
+        self._servicer = servicer
+        self._engine = engine
+        self._said: frozenset[str] | None = None
+
+    async def run_once(self) -> float:
+        """Sets every service's status; logs when it changes."""
+        unhealthy = frozenset(self._engine.unhealthy())
+        if unhealthy != self._said:
+            if unhealthy or self._said:
+                _log.warning("health changed", waiting_for_the_database=sorted(unhealthy))
+            self._said = unhealthy
+            status = health_pb2.HealthCheckResponse
+            for service in ("", *_SERVICES):
+                await self._servicer.set(service, status.NOT_SERVING if unhealthy else status.SERVING)
+        return 1.0
+
+
+async def serve(settings: Settings) -> None:
+    """Runs a coordinator until SIGTERM or SIGINT, then drains; a second signal stops at once.
+
+    Raises:
+        SetupError: it could not start; the message says what to do.
+    """
+    log.setup(settings)
+    loop = asyncio.get_running_loop()
+    asked, asked_again = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (asked_again if asked.is_set() else asked).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    coordinator = Coordinator(settings)
+    await coordinator.start()
+    try:
+        await asked.wait()
+        _log.info("draining; a second signal stops at once")
+        drain = asyncio.create_task(coordinator.drain())
+        hurry = asyncio.create_task(asked_again.wait())
+        await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, hurry):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+    finally:
+        await coordinator.stop()
