@@ -46,7 +46,8 @@ begin
         insert into pgflow.task_errors (
             run_id, step_index, task_index, lease_seq, attempt, code, message, details, worker_id, started_at, failed_at
         )
-        select run_id, step_index, task_index, lease_seq, failures, code, left(message, 8192), left(details, 8192),
+        select run_id, step_index, task_index, lease_seq, failures, code, left(message, 8192),
+               left(coalesce(details, ''), 8192),
                worker_id, started_at, v_now
         from fenced
         on conflict do nothing

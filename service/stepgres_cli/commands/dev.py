@@ -42,10 +42,16 @@ def dev(
     try:
         with EmbeddedPostgres(folder) as postgres:
             Migrator(postgres.dsn()).up()
-            settings = load_settings(database_url=postgres.dsn(), listen=address)
+            settings = load_settings(database_url=postgres.dsn(), listen=address, **_quiet())
             serve_until_stopped(settings, on_ready=lambda: say_to_people(greeting(address, folder)))
     except KeyboardInterrupt:
         return
+
+
+def _quiet() -> dict[str, str]:
+    """A developer's terminal gets text, and only what needs attention, unless the environment says otherwise."""
+    defaults = {"log_level": "warning", "log_format": "console"}
+    return {name: value for name, value in defaults.items() if f"STEPGRES_{name.upper()}" not in os.environ}
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:
@@ -80,9 +86,12 @@ def say_to_people(text: str) -> None:
 
 
 def default_data_folder() -> Path:
-    """`stepgres` in the XDG state folder."""
+    """`stepgres` in the XDG state folder; for root `/var/lib/stepgres`, since PostgreSQL refuses to run as root and the
+    user that runs it instead cannot enter root's home."""
     state = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(state) if state.startswith("/") else Path.home() / ".local" / "state") / "stepgres"
+    if state.startswith("/"):
+        return Path(state) / "stepgres"
+    return Path("/var/lib/stepgres") if os.geteuid() == 0 else Path.home() / ".local" / "state" / "stepgres"
 
 
 def greeting(address: str, folder: Path | None) -> str:
