@@ -23,8 +23,8 @@ def test_a_kill_9_ends_the_database_too():
         assert dev.end(signal.SIGKILL) == -signal.SIGKILL
 
 
-def test_data_is_kept_between_two_starts(tmp_path):
-    folder = tmp_path / "state" / "stepgres"
+def test_data_is_kept_between_two_starts(state_folder):
+    folder = state_folder / "some" / "where"
     for expected in (1, 0):
         with Running(*STEPGRES, "dev", "--data", str(folder), "--port", "0") as dev:
             target = dev.wait_for(r"ready at (\S+:\d+)").group(1)
@@ -40,4 +40,4 @@ def test_a_taken_port_is_refused_before_anything_starts():
         taken.listen()
         answer = stepgres("dev", "--ephemeral", "--port", str(taken.getsockname()[1]))
     assert answer.returncode == 1
-    assert "is taken" in answer.stderr
+    assert "cannot be used (Address already in use); choose another port, or 0" in answer.stderr

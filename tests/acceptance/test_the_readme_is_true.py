@@ -18,13 +18,15 @@ def test_the_worker_in_the_readme_is_the_example():
     assert shown in example.replace("from __future__ import annotations\n\n", "")
 
 
-def test_the_quickstart_runs_as_written(tmp_path):
+def test_the_quickstart_runs_as_written(state_folder):
     """All but `make setup`, which made the environment that runs this test; on free ports, by the documented settings."""
     script = next(block for block in blocks("sh") if "stepgres dev" in block)
     assert len(script.splitlines()) <= 20
     script = script.replace("make setup && ", "", 1)
     port = free_port()
-    env = environment(HOME=str(tmp_path), STEPGRES_PORT=str(port), STEPGRES_TARGET=f"127.0.0.1:{port}")
+    env = environment(
+        XDG_STATE_HOME=str(state_folder), STEPGRES_LISTEN=f"127.0.0.1:{port}", STEPGRES_TARGET=f"127.0.0.1:{port}"
+    )
     answer = subprocess.run(
         ["bash", "-ec", script + "wait\n"], cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=100,
         check=False,

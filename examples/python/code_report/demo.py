@@ -9,6 +9,7 @@ running, or when a process is left over. Everything it starts writes below .step
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -93,8 +94,19 @@ def show(source: str, folder: Path) -> None:
 
 
 def start_coordinator(fleet: Fleet, postgres: EmbeddedPostgres) -> str:
-    """Migrate, start a coordinator on a free port, wait until it serves; returns its address."""
+    """Migrate, start a coordinator on a free port, and return its address when it serves."""
     Migrator(postgres.dsn()).up()
+    fleet.start(
+        "coordinator", "serve", "--listen", "127.0.0.1:0",
+        STEPGRES_DATABASE_URL=postgres.dsn(), STEPGRES_LOG_FORMAT="json", STEPGRES_LOG_LEVEL="info",
+    )  # fmt: skip
+    log = fleet.folder / "coordinator.log"
+    while True:
+        for line in log.read_text().splitlines():
+            if '"coordinator ready"' in line:
+                return str(json.loads(line)["address"])
+        fleet.check()
+        time.sleep(0.05)
 
 
 def run_report(client: Client, fleet: Fleet, source: str, target: str) -> None:

@@ -17,7 +17,7 @@ _console = Console(highlight=False, emoji=False)
 def title(source: str, files: int) -> None:
     """The first lines."""
     _console.print(Text.assemble(("stepgres demo", "bold"), f"  reads {files:,} Python files of {source}"))
-    _console.print(Text("PostgreSQL, one coordinator, two workers; the run starts first and waits for them", "dim"))
+    _console.print(Text("PostgreSQL, one coordinator, two workers; the run waits for them", "dim"))
     _console.print()
 
 
