@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from stepgres.v1 import common_pb2, flow_pb2
-from stepgres_service.api.check_runs import Fields
+from stepgres_service.api.fields import Fields
 from stepgres_service.engine.checks import topological_order
 from stepgres_service.errors import Reason
 from stepgres_service.model import Flow, FlowSpec, Step, StepSpec, StepType

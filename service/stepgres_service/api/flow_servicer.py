@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 
 from stepgres.v1 import flow_pb2, flow_pb2_grpc
-from stepgres_service.api.check_runs import Fields
 from stepgres_service.api.convert_flows import flow_spec, flow_to, step_spec, step_to
+from stepgres_service.api.fields import Fields
 from stepgres_service.api.paging import PageTokens
 from stepgres_service.engine.flows import Definitions
 from stepgres_service.errors import Reason

@@ -1,5 +1,6 @@
 """RunService: starts, reads, watches and ends runs. Every decision is the engine's."""
 
+# ruff: noqa: N802  the methods are named by the contract
 from __future__ import annotations
 
 from contextlib import aclosing
@@ -11,7 +12,6 @@ import grpc
 
 from stepgres.v1 import run_pb2, run_pb2_grpc
 from stepgres_service.api.check_runs import (
-    Fields,
     batch_size,
     cancel_request,
     run_filter,
@@ -20,6 +20,7 @@ from stepgres_service.api.check_runs import (
     traceparent_of,
 )
 from stepgres_service.api.convert_runs import frame_to, run_to, task_to
+from stepgres_service.api.fields import Fields
 from stepgres_service.api.paging import PageTokens
 from stepgres_service.api.payloads import JsonChecker
 from stepgres_service.api.status import item_error
@@ -121,7 +122,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         fields.refuse()
         return run_pb2.GetTaskResponse(task=task_to(await self._runs.get_task(run_id, step, task_index)))
 
-    async def WatchRun(self, request: run_pb2.WatchRunRequest, context: _Context) -> None:
+    async def WatchRun(  # type: ignore[override]  # the stubs know only handlers that yield
+        self, request: run_pb2.WatchRunRequest, context: _Context
+    ) -> None:
         """Follows a run to its end."""
         fields = Fields()
         run_id = fields.run_id(request.run_id)

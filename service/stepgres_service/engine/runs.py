@@ -98,7 +98,9 @@ class Runs:
         Raises:
             StepgresError: a fault of ours, of whatever item: its text is not for the callers.
         """
-        outcomes = await self._starts.start([_start_of(request) for request in requests], read=False) if requests else []
+        outcomes = (
+            await self._starts.start([_start_of(request) for request in requests], read=False) if requests else []
+        )
         for outcome in outcomes:
             if isinstance(outcome, StepgresError) and outcome.reason is Reason.INTERNAL:
                 raise outcome

@@ -10,7 +10,7 @@ snapshot, the changes and the end within ten frames a second; the end waits for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -68,7 +68,7 @@ class WatchHub:
             if ended or watched.quiet_until <= now:
                 self._prompted.set()
 
-    async def watch(self, run_id: UUID, cursor: str, *, full: bool) -> AsyncIterator[WatchFrame]:
+    async def watch(self, run_id: UUID, cursor: str, *, full: bool) -> AsyncGenerator[WatchFrame, None]:
         """Follows a run to its end.
 
         Args:
