@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from stepgres.v1 import common_pb2, flow_pb2
 from stepgres_service.api.fields import Fields
+from stepgres_service.api.payloads import has_nul_escape
 from stepgres_service.engine.checks import topological_order
 from stepgres_service.errors import Reason
 from stepgres_service.model import Flow, FlowSpec, Step, StepSpec, StepType
@@ -105,7 +106,7 @@ def _params(params: Struct, path: str, fields: Fields, max_bytes: int) -> str:
         fields.add(
             path, Reason.PAYLOAD_TOO_LARGE, f"{size} bytes, at most {max_bytes} are allowed; pass a reference instead"
         )
-    if "\\u0000" in text:
+    if has_nul_escape(text.encode()):
         fields.add(path, Reason.NUL_CHARACTER, "holds the character U+0000; remove it")
     return text
 
@@ -131,6 +132,7 @@ def step_to(step: Step) -> flow_pb2.Step:
         max_delay_s=spec.max_delay_s,
         queue=spec.queue or "",
     )
+    definition.params.SetInParent()  # The resolved value is shown, {} too.
     definition.params.update(json.loads(spec.params or "{}"))
     return flow_pb2.Step(definition=definition, step_index=step.step_index, create_time=_timestamp(step.created_at))
 

@@ -54,9 +54,9 @@ class JsonChecker:
             orjson.loads(data)
         except orjson.JSONDecodeError as error:
             await self._ask(data, path, error)
-        # Bytes first: the search with two conditions runs only where there is something to find.
-        if b"\\u0000" in data and (found := _NUL_ESCAPE.search(data)):
-            raise _nul(path, found.end() - len(rb"\u0000"))
+        position = _nul_escape_at(data)
+        if position is not None:
+            raise _nul(path, position)
         return text
 
     async def _ask(self, data: bytes, path: str, error: orjson.JSONDecodeError) -> None:
@@ -68,6 +68,17 @@ class JsonChecker:
         if verdict is not None:
             position = f"line {error.lineno} column {error.colno}" if data else "it is empty"
             raise _refusal(path, Reason.INVALID_JSON, f"is not JSON ({position}: {verdict}); send one JSON value")
+
+
+def has_nul_escape(data: bytes) -> bool:
+    r"""Whether a JSON text writes U+0000 as the escape \u0000; the literal text `\\u0000` is none."""
+    return _nul_escape_at(data) is not None
+
+
+def _nul_escape_at(data: bytes) -> int | None:
+    # Bytes first: the search with conditions runs only where there is something to find.
+    found = _NUL_ESCAPE.search(data) if rb"\u0000" in data else None
+    return None if found is None else found.end() - len(rb"\u0000")
 
 
 def _nul(path: str, position: int) -> InvalidArgument:

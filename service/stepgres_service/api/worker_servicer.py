@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import grpc
 import orjson
@@ -17,6 +18,8 @@ from stepgres_service.engine.sessions import AckItem, Session
 from stepgres_service.engine.tokens import TOKEN_BYTES, decode_token
 from stepgres_service.engine.work import WorkEngine
 from stepgres_service.errors import InvalidArgument, NotFound, Reason, ResourceExhausted, StepgresError, Violation
+
+_Context = grpc.aio.ServicerContext[Any, Any]
 
 _MAX_RETRY_AFTER_MS = 7 * 24 * 3600 * 1000
 
@@ -50,7 +53,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._writer = FrameWriter(engine.definitions, engine.settings)
 
     async def Work(
-        self, request_iterator: AsyncIterator[worker_pb2.WorkRequest], context: grpc.aio.ServicerContext
+        self, request_iterator: AsyncIterator[worker_pb2.WorkRequest], context: _Context
     ) -> AsyncIterator[worker_pb2.WorkResponse]:
         """One stream: reads in a task of its own, writes here."""
         hello = await self._hello(request_iterator)
@@ -191,7 +194,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
     # ------------------------------------------------------------------------------------------------ unary
 
     async def GetRunInput(
-        self, request: worker_pb2.GetRunInputRequest, context: grpc.aio.ServicerContext
+        self, request: worker_pb2.GetRunInputRequest, context: _Context
     ) -> worker_pb2.GetRunInputResponse:
         """The input of the run that a held lease belongs to."""
         token = decode_token(request.token)

@@ -64,7 +64,7 @@ class Definitions:
 
     async def list_flows(self, prefix: str, after: str, limit: int, *, with_steps: bool) -> list[Flow]:
         """A page of flows by slug, behind `after`."""
-        return await self._store.list(prefix, after, limit, with_steps=with_steps)
+        return await self._store.list_flows(prefix, after, limit, with_steps=with_steps)
 
     async def delete_flow(self, flow: str, *, force: bool) -> int:
         """Deletes a flow; returns how many runs were cancelled.

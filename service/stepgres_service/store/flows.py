@@ -82,7 +82,8 @@ class FlowStore:
             InvalidArgument: it breaks a rule of the flow.
         """
         async with self._database.transaction() as conn:
-            # Locks the flow first, so that `existed` is still true when the step is added.
+            # Locked first, so that `existed` still holds when the step is added.
+            await conn.execute(_SQL["lock_flow"], (flow,))
             row = await (await conn.execute(_SQL["latest_version"], (step.slug, flow))).fetchone()
             version_id, version, existed = row or (None, 0, False)
             cursor = await conn.execute(
@@ -136,7 +137,7 @@ class FlowStore:
             cursor = await conn.execute(_SQL["versions"], (flow,))
             return [row[0] for row in await cursor.fetchall()]
 
-    async def list(self, prefix: str, after: str, limit: int, *, with_steps: bool) -> list[Flow]:
+    async def list_flows(self, prefix: str, after: str, limit: int, *, with_steps: bool) -> list[Flow]:
         """A page of flows in their latest versions, by slug bytewise, behind `after`."""
         async with self._database.connection() as conn:
             rows = await (await conn.execute(_SQL["list_flows"], (prefix, after, limit))).fetchall()

@@ -2,15 +2,18 @@
 -- Creates a flow with its steps, or finds the version that equals it.
 select version_id, created from pgflow.define_flow(%s, %s, %s, %s, %s, %s, %s, %s)
 
+-- lock_flow --
+-- Waits for others who change the flow. A statement of its own: one that waits sees the tables as before the wait.
+select from pgflow.workflows where workflow_slug = %s for no key update
+
 -- latest_version --
--- The newest version's key, its number, and the highest step index before an add.
+-- The newest version's key, its number, and whether it has a step of that slug.
 select v.version_id, v.version, exists (
     select from pgflow.workflow_steps as s where s.version_id = v.version_id and s.step_slug = %s
 )
 from pgflow.workflows as w
 join pgflow.workflow_versions as v on v.workflow_slug = w.workflow_slug and v.version = w.latest_version
 where w.workflow_slug = %s
-for no key update of w
 
 -- add_step --
 -- Appends a step.
