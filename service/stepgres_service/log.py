@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any
@@ -10,6 +11,8 @@ import orjson
 import structlog
 
 from stepgres_service.config import Settings
+
+_LEVELS = (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 
 
 def setup(settings: Settings) -> None:
@@ -33,24 +36,35 @@ def setup(settings: Settings) -> None:
             cache_logger_on_first_use=True,
         )
     else:
+        # Plain tracebacks: the pretty ones show local variables, and with them payloads and addresses.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         structlog.configure(
-            processors=[*common, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())],
+            processors=[*common, renderer],
             wrapper_class=structlog.make_filtering_bound_logger(level),
             logger_factory=structlog.PrintLoggerFactory(),
             cache_logger_on_first_use=True,
         )
     root = logging.getLogger()
     root.handlers = [_Bridge()]
+    # Libraries are chatty below a warning, and speak of each query and each frame.
     root.setLevel(max(level, logging.WARNING))
 
 
 def _dumps(event: dict[str, Any], **_: Any) -> bytes:
-    return orjson.dumps(event, default=str)
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        # Lone surrogates and integers beyond 64 bits, which a line of the log must survive.
+        return json.dumps(event, default=str).encode()
 
 
 class _Bridge(logging.Handler):
     """Lets lines of the standard library join the others."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        # Structlog knows the five levels only.
+        level = next((known for known in _LEVELS if record.levelno >= known), logging.DEBUG)
         logger = structlog.get_logger(record.name)
-        logger.log(max(record.levelno, logging.DEBUG), record.getMessage(), logger=record.name, exc_info=record.exc_info)
+        logger.log(level, record.getMessage(), logger=record.name, exc_info=record.exc_info or None)
