@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.errors import SetupError
-from stepgres_service.store.tasks import PayloadLimits
 
 _MIB = 1 << 20
 
@@ -48,7 +46,9 @@ class Settings(BaseSettings):
     )
     listen_database_url: str | None = Field(None, description="Address without a pooler, for LISTEN and migrate.")
     listen: str = Field("127.0.0.1:50051", description="host:port to serve on; port 0 takes a free one.")
-    pool_min: int = Field(2, ge=1, le=1000, description="Connections kept open, beside one for each lane and one for LISTEN.")
+    pool_min: int = Field(
+        2, ge=1, le=1000, description="Connections kept open, beside one for each lane and one for LISTEN."
+    )
     pool_max: int = Field(8, ge=1, le=1000, description="Most connections of the pool.")
     prepare_threshold: int = Field(
         2, ge=0, description="Executions after which a statement is prepared; 0 = never, for PgBouncer."
@@ -56,9 +56,13 @@ class Settings(BaseSettings):
     lanes: int = Field(2, ge=1, le=16, description="Transactions under way at the same time.")
 
     lease_s: float = Field(15.0, ge=1, le=3600, description="Seconds a session lives without a renewal.")
-    heartbeat_s: float = Field(5.0, ge=0.2, le=1200, description="Seconds between renewals; at most a third of the lease.")
+    heartbeat_s: float = Field(
+        5.0, ge=0.2, le=1200, description="Seconds between renewals; at most a third of the lease."
+    )
     reconnect_grace_ms: int = Field(2000, ge=0, description="Milliseconds a broken stream's tasks wait by default.")
-    poll_s: float = Field(5.0, ge=0.1, le=60, description="Seconds between looks for work that no notification announced.")
+    poll_s: float = Field(
+        5.0, ge=0.1, le=60, description="Seconds between looks for work that no notification announced."
+    )
     drain_s: float = Field(20.0, ge=0, le=3600, description="Seconds that workers have to go elsewhere on SIGTERM.")
     default_queue: str | None = Field(None, description="Shared queue of flows that name none.")
 
@@ -75,8 +79,12 @@ class Settings(BaseSettings):
     max_lost_leases: int = Field(5, ge=0, le=1000, description="Lost leases a task survives.")
     max_held_bytes: int = Field(64 * _MIB, ge=_MIB, description="Bytes of results held while the database is away.")
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line that is logged.")
-    log_format: Literal["json", "console", "auto"] = Field("auto", description="auto: console on a terminal, else JSON.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe line that is logged."
+    )
+    log_format: Literal["json", "console", "auto"] = Field(
+        "auto", description="auto: console on a terminal, else JSON."
+    )
     reflection: bool = Field(True, description="Serve gRPC reflection.")
 
     def __init__(self, **given: Any) -> None:
@@ -106,6 +114,15 @@ class Settings(BaseSettings):
             raise ValueError("is no host:port")
         return value
 
+    @model_validator(mode="after")
+    def _pool_holds_its_minimum(self) -> Self:
+        if self.pool_max < self.pool_min:
+            raise SetupError(
+                f"STEPGRES_POOL_MAX: {self.pool_max} is less than STEPGRES_POOL_MIN ({self.pool_min}); raise it or lower "
+                "the other"
+            )
+        return self
+
     @property
     def host(self) -> str:
         """Host part of listen."""
@@ -120,25 +137,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Given values, then the environment, then files."""
-        return init_settings, env_settings, _FileSource(settings_cls)
-
-    def engine_settings(self) -> EngineSettings:
-        """The numbers that steer the engine."""
-        return EngineSettings(
-            lease_s=self.lease_s,
-            heartbeat_s=min(self.heartbeat_s, self.lease_s / 3),
-            reconnect_grace_ms=self.reconnect_grace_ms,
-            max_lost_leases=self.max_lost_leases,
-            max_credits=self.max_credits,
-            max_streams=self.max_streams,
-            max_output_bytes=self.max_output_bytes,
-            max_held_bytes=self.max_held_bytes,
-            lanes=self.lanes,
-            poll_s=self.poll_s,
-            payloads=PayloadLimits(
-                max_map_output_bytes=self.max_map_output_bytes,
-                max_task_input_bytes=self.max_task_input_bytes,
-                max_items=self.max_items,
-            ),
-        )
+        """Given values, then files (or DATABASE_URL would win over STEPGRES_DATABASE_URL_FILE), then the environment."""
+        return init_settings, _FileSource(settings_cls), env_settings

@@ -1,16 +1,16 @@
 """What can go wrong, as classes of the domain; `api/status.py` holds the one table from class to gRPC code.
 
-    StepgresError
-    ├── InvalidArgument      the request is wrong; every violation at once
-    ├── NotFound             the named flow, version, step, run or task does not exist
-    ├── AlreadyExists        it exists with another shape, or the key was used for something else
-    ├── FailedPrecondition   the state of the flow, run or server does not allow it
-    ├── ResourceExhausted    a limit of this coordinator; try again later or elsewhere
-    ├── Aborted              the session belongs to another stream, or has expired
-    ├── DeadlineExceeded     the peer was silent for too long
-    ├── Unavailable          the database or this coordinator is away; try again
-    ├── Unimplemented        this server does not do that yet
-    └── SetupError           settings, schema or server are unfit; raised at start, never sent to callers
+StepgresError
+├── InvalidArgument      the request is wrong; every violation at once
+├── NotFound             the named flow, version, step, run or task does not exist
+├── AlreadyExists        it exists with another shape, or the key was used for something else
+├── FailedPrecondition   the state of the flow, run or server does not allow it
+├── ResourceExhausted    a limit of this coordinator; try again later or elsewhere
+├── Aborted              the session belongs to another stream, or has expired
+├── DeadlineExceeded     the peer was silent for too long
+├── Unavailable          the database or this coordinator is away; try again
+├── Unimplemented        this server does not do that yet
+└── SetupError           settings, schema or server are unfit; raised at start, never sent to callers
 """
 
 from __future__ import annotations

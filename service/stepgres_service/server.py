@@ -25,6 +25,7 @@ from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.flows import Definitions
 from stepgres_service.engine.loop import Loop
 from stepgres_service.engine.runs import Runs
+from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.watch import WatchHub
 from stepgres_service.engine.work import WorkEngine
 from stepgres_service.errors import SetupError
@@ -34,6 +35,7 @@ from stepgres_service.store.migrate import Migrator
 from stepgres_service.store.pool import Database
 from stepgres_service.store.runs import RunStore
 from stepgres_service.store.task_reads import TaskReads
+from stepgres_service.store.tasks import PayloadLimits
 
 _log = structlog.get_logger(__name__)
 
@@ -90,7 +92,7 @@ class Coordinator:
 
     def _compose(self) -> None:
         settings, database = self._settings, self._database
-        engine_settings = settings.engine_settings()
+        engine_settings = _engine_settings(settings)
         flows = FlowStore(database)
         cache = DefinitionCache(flows)
         store = RunStore(database, engine_settings.payloads)
@@ -129,7 +131,9 @@ class Coordinator:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._health_loop = _Health(self._health, self.engine)
         if settings.reflection:
-            reflection.enable_server_reflection([*_SERVICES, reflection.SERVICE_NAME, health.SERVICE_NAME], self._server)
+            reflection.enable_server_reflection(
+                [*_SERVICES, reflection.SERVICE_NAME, health.SERVICE_NAME], self._server
+            )
 
     async def _listen(self) -> None:
         try:
@@ -179,6 +183,26 @@ class _Health(Loop):
             for service in ("", *_SERVICES):
                 await self._servicer.set(service, status.NOT_SERVING if unhealthy else status.SERVING)
         return 1.0
+
+
+def _engine_settings(settings: Settings) -> EngineSettings:
+    return EngineSettings(
+        lease_s=settings.lease_s,
+        heartbeat_s=min(settings.heartbeat_s, settings.lease_s / 3),
+        reconnect_grace_ms=settings.reconnect_grace_ms,
+        max_lost_leases=settings.max_lost_leases,
+        max_credits=settings.max_credits,
+        max_streams=settings.max_streams,
+        max_output_bytes=settings.max_output_bytes,
+        max_held_bytes=settings.max_held_bytes,
+        lanes=settings.lanes,
+        poll_s=settings.poll_s,
+        payloads=PayloadLimits(
+            max_map_output_bytes=settings.max_map_output_bytes,
+            max_task_input_bytes=settings.max_task_input_bytes,
+            max_items=settings.max_items,
+        ),
+    )
 
 
 async def serve(settings: Settings) -> None:

@@ -14,7 +14,14 @@ from stepgres.v1 import common_pb2, flow_pb2, flow_pb2_grpc, run_pb2, run_pb2_gr
 WAIT_S = 10.0
 
 
-async def define(channel: grpc.aio.Channel, slug: str, *, maps: Sequence[str] = (), step: dict[str, Any] | None = None, **steps: Sequence[str]) -> None:
+async def define(
+    channel: grpc.aio.Channel,
+    slug: str,
+    *,
+    maps: Sequence[str] = (),
+    step: dict[str, Any] | None = None,
+    **steps: Sequence[str],
+) -> None:
     """Creates a flow: define(channel, "etl", fetch=[], save=["fetch"]).
 
     Args:

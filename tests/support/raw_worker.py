@@ -40,7 +40,13 @@ class RawWorker:
         self._reader: asyncio.Task[None] | None = None
 
     async def open(
-        self, handlers: Sequence[str], *, scope: str = "", session_id: bytes = b"", held: Sequence[bytes] = (), **hello: Any
+        self,
+        handlers: Sequence[str],
+        *,
+        scope: str = "",
+        session_id: bytes = b"",
+        held: Sequence[bytes] = (),
+        **hello: Any,
     ) -> worker_pb2.Welcome:
         """Connects and says Hello; returns the Welcome."""
         self.connect()
@@ -75,9 +81,7 @@ class RawWorker:
 
     def complete(self, *tasks: worker_pb2.LeasedTask, output: bytes = b"1") -> None:
         """Sends results."""
-        results = [
-            worker_pb2.Result(token=task.token, completed=worker_pb2.Completed(output=output)) for task in tasks
-        ]
+        results = [worker_pb2.Result(token=task.token, completed=worker_pb2.Completed(output=output)) for task in tasks]
         self.send(result_batch=worker_pb2.ResultBatch(results=results))
 
     def fail(self, *tasks: worker_pb2.LeasedTask, **failed: Any) -> None:

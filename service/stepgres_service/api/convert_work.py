@@ -117,7 +117,9 @@ def _handlers_from(subscriptions: Sequence[worker_pb2.Subscription], checks: _Ch
     if not handlers:
         checks.add("subscriptions", Reason.FIELD_REQUIRED, "name at least one handler that the worker serves")
     if len(handlers) > _MAX_HANDLERS:
-        checks.add("subscriptions", Reason.FIELD_TOO_LONG, f"{len(handlers)} handlers, at most {_MAX_HANDLERS} are allowed")
+        checks.add(
+            "subscriptions", Reason.FIELD_TOO_LONG, f"{len(handlers)} handlers, at most {_MAX_HANDLERS} are allowed"
+        )
     return tuple(handlers.values())
 
 

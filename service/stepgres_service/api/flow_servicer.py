@@ -1,5 +1,7 @@
 """Definitions over gRPC: checks, converts, and makes one call of the engine."""
 
+# ruff: noqa: N802  the methods are named by the contract
+
 from __future__ import annotations
 
 from typing import Any

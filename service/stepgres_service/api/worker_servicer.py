@@ -1,5 +1,7 @@
 """The worker's stream: frames in, frames out. Every decision is the engine's."""
 
+# ruff: noqa: N802  the methods are named by the contract
+
 from __future__ import annotations
 
 import asyncio
@@ -107,7 +109,11 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         except StepgresError as error:
             session.end(error)
         except Exception as error:  # a fault of ours: the writer raises it, and the interceptor logs it under an id
-            session.end(StepgresError("a frame could not be handled", reason=Reason.INTERNAL).with_traceback(error.__traceback__))
+            session.end(
+                StepgresError("a frame could not be handled", reason=Reason.INTERNAL).with_traceback(
+                    error.__traceback__
+                )
+            )
             raise
 
     def _grant(self, session: Session, credits: int) -> None:

@@ -30,7 +30,9 @@ def is_slug(text: str) -> bool:
 def check_slug(path: str, text: str) -> Iterator[Violation]:
     """Yields a violation unless the text is a slug."""
     if not text:
-        yield Violation(path, Reason.FIELD_REQUIRED, "is empty; give a slug: letters, digits and _, 1 to 128 characters")
+        yield Violation(
+            path, Reason.FIELD_REQUIRED, "is empty; give a slug: letters, digits and _, 1 to 128 characters"
+        )
     elif not is_slug(text):
         shown = text if len(text) <= 80 else f"{text[:80]}… ({len(text)} characters)"
         yield Violation(

@@ -57,7 +57,7 @@ class Loop(ABC):
             self._kicked.clear()
             try:
                 delay_s = await self.run_once()
-            except Exception as error:  # the loop must outlive whatever its work meets
+            except Exception as error:  # noqa: BLE001 the loop must outlive whatever its work meets
                 failures += 1
                 self.healthy = False
                 self.failed(error)

@@ -225,5 +225,7 @@ class SessionRegistry:
         for session in list(self.sessions.values()):
             self.expelled(
                 session,
-                Unavailable("the coordinator has shut down; resume at another", reason=Reason.DRAINING, retry_after_s=0.1),
+                Unavailable(
+                    "the coordinator has shut down; resume at another", reason=Reason.DRAINING, retry_after_s=0.1
+                ),
             )

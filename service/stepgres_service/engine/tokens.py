@@ -36,7 +36,9 @@ def decode_token(token: bytes) -> Token | None:
     return Token._make(_TOKEN.unpack(token)) if len(token) == TOKEN_BYTES else None
 
 
-def token_columns(tokens: Iterable[bytes]) -> tuple[Sequence[bytes], Sequence[bytes], Sequence[int], Sequence[int], Sequence[int]]:
+def token_columns(
+    tokens: Iterable[bytes],
+) -> tuple[Sequence[bytes], Sequence[bytes], Sequence[int], Sequence[int], Sequence[int]]:
     """The fields of many tokens as columns (session, run, step, task, lease_seq).
 
     Args:

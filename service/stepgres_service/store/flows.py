@@ -104,7 +104,8 @@ class FlowStore:
                 ),
             )
             added = await cursor.fetchone()
-            assert added is not None and version_id is not None
+            assert added is not None
+            assert version_id is not None
             (stored,) = await self._read(conn, [version_id])
         return stored.steps[added[0]], not existed, version
 

@@ -120,9 +120,7 @@ class SessionStore:
         """Renews leases in one statement. Returns the sessions that were renewed, 16 bytes each."""
         async with self._database.connection() as conn:
             cursor = conn.cursor(binary=True)
-            await cursor.execute(
-                _SQL["renew_sessions"], ([UUID(bytes=s) for s in session_ids], list(epochs), lease_ms)
-            )
+            await cursor.execute(_SQL["renew_sessions"], ([UUID(bytes=s) for s in session_ids], list(epochs), lease_ms))
             return {row[0] for row in await cursor.fetchall()}
 
     async def close(self, session_ids: Sequence[bytes], epochs: Sequence[int], *, lost: bool) -> int:

@@ -72,7 +72,9 @@ async def test_two_hundred_steps_join_in_one(client: AsyncClient) -> None:
 
 async def test_a_step_that_gives_no_array_to_a_map_fails_the_run_without_a_retry(client: AsyncClient) -> None:
     calls = []
-    await client.create_flow("wrong", [Step("make", max_attempts=5), Step("work", depends_on=["make"], step_type="map")])
+    await client.create_flow(
+        "wrong", [Step("make", max_attempts=5), Step("work", depends_on=["make"], step_type="map")]
+    )
     with pytest.raises(RunFailed) as failed:
         await client.execute(
             "wrong", {}, {"make": lambda i: calls.append(1) or {"no": "array"}, "work": _must_not_run}, timeout=20
@@ -83,11 +85,14 @@ async def test_a_step_that_gives_no_array_to_a_map_fails_the_run_without_a_retry
 
 
 async def test_another_length_than_promised_fails_the_step_with_both_numbers(client: AsyncClient) -> None:
-    await client.create_flow("promise", [Step("make"), Step("work", depends_on=["make"], step_type="map", initial_tasks=3)])
+    await client.create_flow(
+        "promise", [Step("make"), Step("work", depends_on=["make"], step_type="map", initial_tasks=3)]
+    )
     with pytest.raises(RunFailed) as failed:
         await client.execute("promise", {}, {"make": lambda i: [1, 2], "work": _must_not_run}, timeout=20)
     assert failed.value.code == "INITIAL_TASKS_MISMATCH"
-    assert "3" in failed.value.message and "2" in failed.value.message
+    assert "3" in failed.value.message
+    assert "2" in failed.value.message
 
 
 @pytest.mark.parametrize("input", [{"no": "array"}, "text", 1, None])

@@ -64,9 +64,7 @@ async def test_a_protocol_version_of_the_future_is_refused(channel: grpc.aio.Cha
         ({"subscriptions": []}, "hello.subscriptions", "FIELD_REQUIRED"),
     ],
 )
-async def test_a_wrong_field_is_named(
-    channel: grpc.aio.Channel, wrong: dict[str, Any], path: str, reason: str
-) -> None:
+async def test_a_wrong_field_is_named(channel: grpc.aio.Channel, wrong: dict[str, Any], path: str, reason: str) -> None:
     worker = RawWorker(channel)
     with pytest.raises(AssertionError):
         await worker.open(["etl.fetch"], **wrong)

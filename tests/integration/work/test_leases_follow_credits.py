@@ -70,4 +70,5 @@ async def test_a_scope_keeps_runs_to_the_sessions_that_subscribe_with_it(channel
         plain = await start_run(channel, "one")
         assert [task.run_id for task in await mine.take_tasks(1)] == [scoped]
         assert [task.run_id for task in await common.take_tasks(1)] == [plain]
-        assert common.tasks == [] and mine.tasks == []
+        assert common.tasks == []
+        assert mine.tasks == []

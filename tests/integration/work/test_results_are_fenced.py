@@ -106,7 +106,15 @@ async def test_one_bad_item_fails_its_task_and_nobody_elses(channel: grpc.aio.Ch
 
 async def test_json_that_only_postgres_accepts_comes_back_byte_for_byte(channel: grpc.aio.Channel) -> None:
     await define(channel, "one", work=[])
-    odd = (b"1e400", b"-0.0", b'{"a":1, "a" : 2}', b" [ 1 ,2 ] ", b"9007199254740993", b'"\xc3\xa9\\ud83d\\ude00"', b"[" * 2000 + b"]" * 2000)
+    odd = (
+        b"1e400",
+        b"-0.0",
+        b'{"a":1, "a" : 2}',
+        b" [ 1 ,2 ] ",
+        b"9007199254740993",
+        b'"\xc3\xa9\\ud83d\\ude00"',
+        b"[" * 2000 + b"]" * 2000,
+    )
     async with raw_worker(channel, ["one.work"], credits=len(odd)) as worker:
         for output in odd:
             run_id = await start_run(channel, "one")
@@ -125,7 +133,8 @@ async def test_a_released_task_comes_back_without_burning_an_attempt(channel: gr
         assert [ack.verdict for ack in await worker.take_acks(1)] == [RECORDED]
         worker.grant(1)
         (again,) = await worker.take_tasks(1)
-        assert again.attempt == 1 and again.token != task.token
+        assert again.attempt == 1
+        assert again.token != task.token
         worker.complete(task)
         assert [ack.verdict for ack in await worker.take_acks(1)] == [STALE]
         worker.complete(again)

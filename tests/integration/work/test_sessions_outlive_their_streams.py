@@ -74,12 +74,14 @@ async def test_a_resumed_session_keeps_what_it_lists_and_gives_back_the_rest(cha
 
     second = RawWorker(channel, first.instance_id)
     again = await second.open(HANDLERS, session_id=welcome.session_id, held=[kept.token])
-    assert again.resumed and again.session_id == welcome.session_id
+    assert again.resumed
+    assert again.session_id == welcome.session_id
     second.complete(kept)
     assert [ack.verdict for ack in await second.take_acks(1)] == [worker_pb2.ACK_VERDICT_RECORDED]
     second.grant(1)
     (back,) = await second.take_tasks(1)
-    assert back.run_id == dropped.run_id and back.token != dropped.token
+    assert back.run_id == dropped.run_id
+    assert back.token != dropped.token
     assert (await get_task(channel, back.run_id, "work")).lost_leases == 0
     await second.close()
     await first.close()
@@ -146,7 +148,8 @@ async def test_a_silent_worker_is_cut_off_and_its_task_runs_elsewhere(start_coor
         async with raw_worker(channel, HANDLERS, credits=1, reconnect_grace_ms=1) as silent:
             await silent.take_tasks(1)
             error = await silent.ended()
-            assert error is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert error is not None
+            assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         async with raw_worker(channel, HANDLERS, credits=1) as other:
             other.complete(*await other.take_tasks(1))
             await other.take_acks(1)
@@ -192,12 +195,18 @@ async def test_a_draining_coordinator_tells_its_workers_and_takes_no_new_ones(
             await worker.until(lambda: worker.drain is not None)
             late = RawWorker(channel)
             late.connect()
-            late.send(hello=worker_pb2.Hello(
-                worker="late", instance_id=b"x" * 16, min_protocol_version=1, max_protocol_version=1,
-                subscriptions=[worker_pb2.Subscription(handlers=[worker_pb2.Handler(name="one.work")])],
-            ))
+            late.send(
+                hello=worker_pb2.Hello(
+                    worker="late",
+                    instance_id=b"x" * 16,
+                    min_protocol_version=1,
+                    max_protocol_version=1,
+                    subscriptions=[worker_pb2.Subscription(handlers=[worker_pb2.Handler(name="one.work")])],
+                )
+            )
             error = await late.ended()
-            assert error is not None and error.code() is grpc.StatusCode.UNAVAILABLE
+            assert error is not None
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
             worker.complete(task)
             assert [ack.verdict for ack in await worker.take_acks(1)] == [worker_pb2.ACK_VERDICT_RECORDED]
             assert await run_status(channel, run_id) == "COMPLETED"
