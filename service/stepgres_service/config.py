@@ -31,8 +31,14 @@ class _FileSource(PydanticBaseSettingsSource):
             raise SetupError(f"{variable}: {path} cannot be read ({error.strerror}); name a readable file") from error
 
     def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in found.items() if value is not None}
+        found: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value = self.get_field_value(field, name)[0]
+            if value is not None:
+                # Under the alias where there is one: pydantic looks for it first.
+                alias = field.validation_alias
+                found[str(alias.choices[0]) if isinstance(alias, AliasChoices) else name] = value
+        return found
 
 
 class Settings(BaseSettings):
