@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from stepgres_cli.options import Output
@@ -29,7 +31,9 @@ def console() -> Console:
     """The console of standard output; plain text when it is no terminal."""
     from rich.console import Console
 
-    return Console(highlight=False, emoji=False, markup=False, soft_wrap=False)
+    # A pipe has no width to fold to: what reads it wants each row on one line.
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 1000
+    return Console(highlight=False, emoji=False, markup=False, width=width)
 
 
 def print_json(value: Any, output: Output) -> None:
@@ -56,8 +60,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        numeric = column in {"version", "steps", "tasks", "task", "attempt"}
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        numeric = column in {"v", "version", "steps"}
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=column == "run")
     for row in rows:
         table.add_row(*(_cell(Text, column, value) for column, value in zip(columns, row, strict=True)))
     if not table.row_count:
@@ -97,6 +101,15 @@ def _cell(text: Any, column: str, value: Any) -> Any:
 def local_time(moment: datetime.datetime | None) -> str:
     """A time as people here read it."""
     return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def short_time(moment: datetime.datetime | None) -> str:
+    """The time of a moment of today, else its day: a row with an id must fit into 80 columns."""
+    if moment is None:
+        return ""
+    here = moment.astimezone()
+    today = here.date() == datetime.datetime.now(datetime.UTC).astimezone().date()
+    return here.strftime("%H:%M:%S" if today else "%Y-%m-%d")
 
 
 def seconds(value: float | None) -> str:

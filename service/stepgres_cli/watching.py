@@ -35,6 +35,9 @@ class View(Protocol):
     def show(self, run: RunSnapshot) -> None:
         """Show this state."""
 
+    def note(self, text: str) -> None:
+        """Show a remark beside it; from any thread."""
+
 
 def make_view() -> View:
     """Bars when standard output is a terminal, lines when it is not."""
@@ -65,6 +68,10 @@ class LiveView:
     def show(self, run: RunSnapshot) -> None:
         """Remember the state; the next redraw, at most an eighth of a second later, shows it."""
         self._run = run
+
+    def note(self, text: str) -> None:
+        """Print it above the table."""
+        self._live.console.print(text, style="yellow")
 
     def _draw(self) -> RenderableType:
         from rich.text import Text
@@ -105,6 +112,10 @@ class LineView:
                 self._counted_at = self._clock()
             self._seen[step.step] = (step.status.value, step.counts.completed)
             self._write("  ".join(part for part in (step.step, step.status.value, tasks_of(step), _took(step)) if part))
+
+    def note(self, text: str) -> None:
+        """Print it as a line."""
+        self._write(text)
 
 
 def steps_table(run: RunSnapshot) -> Table:

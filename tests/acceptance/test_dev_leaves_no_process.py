@@ -8,7 +8,11 @@ import pytest
 from tests.acceptance.processes import STEPGRES, Running, start_dev, stepgres
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=lambda number: number.name,
+)
 def test_a_signal_ends_everything_cleanly(number):
     dev, _ = start_dev()
     with dev:
@@ -23,6 +27,7 @@ def test_a_kill_9_ends_the_database_too():
         assert dev.end(signal.SIGKILL) == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_data_is_kept_between_two_starts(state_folder):
     folder = state_folder / "some" / "where"
     for expected in (1, 0):

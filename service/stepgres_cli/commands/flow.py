@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -169,4 +170,10 @@ def _print_steps(flow: FlowInfo) -> None:
 
 
 def _row(step: StepInfo) -> tuple[Any, ...]:
-    return step.slug, step.step_type, step.depends_on, step.handler, dict(step.params) or ""
+    return (
+        step.slug,
+        step.step_type,
+        step.depends_on,
+        step.handler,
+        json.dumps(dict(step.params)) if step.params else "",
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,12 +20,18 @@ from stepgres_cli.output import (
     print_list,
     print_table,
     seconds,
+    short_time,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stepgres_cli.watching import View
     from stepgres_worker import Run, RunSnapshot
 
 app = typer.Typer(no_args_is_help=True, help="Start runs, follow them, end them.")
+
+_HINT_AFTER_S = 3.0
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, whole.")]
 
@@ -69,7 +77,9 @@ def _follow(run: Run, output: Output) -> Exit:
     try:
         if output is not Output.TABLE:
             return _follow_for_programs(run, output)
-        last = watch(run.watch(full=True), make_view())
+        view = make_view()
+        with _hint_when_unserved(run, view):
+            last = watch(run.watch(full=True), view)
     except KeyboardInterrupt:
         say(f"\nThe run goes on; follow it again: stepgres run watch {run.id}")
         raise
@@ -79,6 +89,25 @@ def _follow(run: Run, output: Output) -> Exit:
     if last.output_json is not None:
         print(pretty_payload(last.output_json))
     return exit_code(last)
+
+
+@contextlib.contextmanager
+def _hint_when_unserved(run: Run, view: View) -> Iterator[None]:
+    """After a few seconds say which steps nobody serves: the likeliest reason why a first run stands still."""
+
+    def look() -> None:
+        with contextlib.suppress(Exception):  # a hint, no more: the watch itself reports what is wrong
+            steps = [step.step for step in run.get(full=False).steps.values() if step.unserved]
+            if steps:
+                view.note(f"no worker serves {', '.join(steps)}; start one with `stepgres worker run MODULE:ATTR`.")
+
+    timer = threading.Timer(_HINT_AFTER_S, look)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _follow_for_programs(run: Run, output: Output) -> Exit:
@@ -132,9 +161,9 @@ def list_runs(
         print_list("runs", (run.to_dict() for run in page), page.next_page_token, output)
         return
     print_table(
-        ("run", "flow", "version", "status", "started", "took"),
+        ("run", "flow", "v", "status", "started", "took"),
         (
-            (run.run_id, run.flow, run.version, run.status.value, run.start_time,
+            (run.run_id, run.flow, run.version, run.status.value, short_time(run.start_time),
              seconds(elapsed(run.start_time, run.end_time)))
             for run in page
         ),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 
 import grpc
 import pytest
@@ -158,8 +159,7 @@ def test_an_empty_list_says_what_to_do(stepgres, coordinator):
 def test_run_list_filters(stepgres, coordinator):
     coordinator.answers["ListRuns"] = lambda _: run_pb2.ListRunsResponse(runs=[COMPLETED])
     answer = stepgres("run", "list", "--flow", "hello", "--status", "completed")
-    assert RUN in answer.out
-    assert "2.50 s" in answer.out
+    assert answer.out.splitlines()[1].split() == [RUN, "hello", "1", "completed", "2023-11-14", "2.50", "s"]
     assert (coordinator.requests[0].flow, coordinator.requests[0].status) == ("hello", common_pb2.RUN_STATUS_COMPLETED)
 
 
@@ -238,3 +238,38 @@ def test_a_coordinator_without_its_database_ends_with_5(stepgres, coordinator):
     coordinator.answers["StartRun"] = refuse
     answer = stepgres("run", "start", "hello")
     assert (answer.code, answer.err.splitlines()[-1]) == (5, "reason: DATABASE_UNAVAILABLE")
+
+
+def test_a_watch_that_stands_still_says_which_step_nobody_serves(stepgres, coordinator, monkeypatch):
+    asked = threading.Event()
+
+    def get(_):
+        asked.set()
+        state = step("greet", "STARTED", total=4)
+        state.unserved = True
+        return run_pb2.GetRunResponse(run=run("STARTED", steps=[state]))
+
+    def slow(_):
+        everything = list(frames(COMPLETED))
+        yield everything[0]
+        asked.wait(20)
+        yield from everything[1:]
+
+    monkeypatch.setattr("stepgres_cli.commands.run._HINT_AFTER_S", 0.0)
+    coordinator.answers |= {"GetRun": get, "WatchRun": slow}
+    answer = stepgres("run", "watch", RUN)
+    assert answer.code == 0
+    assert "no worker serves greet; start one with" in answer.out
+
+
+def test_a_watch_that_breaks_before_its_end_goes_on_where_it_was(stepgres, coordinator):
+    calls: list[str] = []
+
+    def breaking(request):
+        calls.append(request.cursor)
+        everything = list(frames(COMPLETED))
+        return iter(everything[:2] if len(calls) == 1 else everything[2:])
+
+    coordinator.answers["WatchRun"] = breaking
+    assert stepgres("run", "watch", RUN).code == 0
+    assert calls == ["", "2"]
