@@ -108,6 +108,7 @@ def _hint_when_unserved(run: Run, view: View) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join(1.0)  # a remark under way comes before what follows, or not at all
 
 
 def _follow_for_programs(run: Run, output: Output) -> Exit:

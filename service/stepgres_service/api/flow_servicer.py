@@ -36,19 +36,17 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
         """Creates a flow, or finds the version that equals it."""
         fields = Fields()
         spec = flow_spec(request, fields, self._max_params_bytes)
-        fields.refuse()
-        flow, created = await self._definitions.create_flow(spec, new_version=request.new_version)
+        flow, created = await self._definitions.create_flow(spec, new_version=request.new_version, found=fields.found)
         return flow_pb2.CreateFlowResponse(flow=flow_to(flow), created=created)
 
     async def AddStep(self, request: flow_pb2.AddStepRequest, context: _Context) -> flow_pb2.AddStepResponse:
         """Appends a step to the latest version."""
         fields = Fields()
-        flow = fields.slug("flow", request.flow, required=True)
         if not request.HasField("step"):
             fields.add("step", Reason.FIELD_REQUIRED, "is missing; send the step to add")
+            fields.refuse()
         spec = step_spec(request.step, "step.", fields, self._max_params_bytes)
-        fields.refuse()
-        step, created, version = await self._definitions.add_step(flow, spec)
+        step, created, version = await self._definitions.add_step(request.flow, spec, found=fields.found)
         return flow_pb2.AddStepResponse(step=step_to(step), created=created, version=version)
 
     async def GetFlow(self, request: flow_pb2.GetFlowRequest, context: _Context) -> flow_pb2.GetFlowResponse:

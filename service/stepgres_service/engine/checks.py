@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import heapq
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
@@ -12,6 +14,11 @@ from stepgres_service.model import FlowSpec, StepSpec, StepType
 
 _SLUG = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}\Z")
 _HANDLER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,259}\Z")
+
+#: Violations that are looked for; who has more fixes these first.
+MAX_VIOLATIONS = 1000
+#: Comparisons of names that hints may cost: some 50 ms.
+_HINT_COMPARISONS = 2000
 
 #: Field -> lowest and highest value, in a flow and in a step.
 RANGES: dict[str, tuple[int, int]] = {
@@ -34,12 +41,16 @@ def check_slug(path: str, text: str) -> Iterator[Violation]:
             path, Reason.FIELD_REQUIRED, "is empty; give a slug: letters, digits and _, 1 to 128 characters"
         )
     elif not is_slug(text):
-        shown = text if len(text) <= 80 else f"{text[:80]}… ({len(text)} characters)"
         yield Violation(
             path,
             Reason.INVALID_SLUG,
-            f'"{shown}" is no slug; use letters, digits and _ (a letter or _ first), 1 to 128 characters, not "run"',
+            f'"{_shown(text)}" is no slug; use letters, digits and _ (a letter or _ first), 1 to 128 characters, not "run"',
         )
+
+
+def _shown(text: str) -> str:
+    """A name for a message, whatever its length."""
+    return text if len(text) <= 128 else f"{text[:80]}… ({len(text)} characters)"
 
 
 def check_options(prefix: str, spec: FlowSpec | StepSpec) -> Iterator[Violation]:
@@ -62,7 +73,7 @@ def check_step(prefix: str, step: StepSpec, max_dependencies: int = 2000) -> Ite
         yield Violation(
             f"{prefix}handler",
             Reason.INVALID_HANDLER,
-            f'"{step.handler[:80]}" is no handler name; use letters, digits, _ . - (a letter or _ first), up to 260 '
+            f'"{_shown(step.handler)}" is no handler name; use letters, digits, _ . - (a letter or _ first), up to 260 '
             "characters",
         )
     if step.initial_tasks is not None:
@@ -70,7 +81,7 @@ def check_step(prefix: str, step: StepSpec, max_dependencies: int = 2000) -> Ite
             yield Violation(
                 f"{prefix}initial_tasks",
                 Reason.INITIAL_TASKS_ON_SINGLE,
-                f'step "{step.slug}" is single, only a map has initial_tasks; drop it or make the step a map',
+                f'step "{_shown(step.slug)}" is single, only a map has initial_tasks; drop it or make the step a map',
             )
         elif step.initial_tasks < 0:
             yield Violation(
@@ -82,7 +93,7 @@ def check_step(prefix: str, step: StepSpec, max_dependencies: int = 2000) -> Ite
         yield Violation(
             f"{prefix}depends_on",
             Reason.MAP_DEPENDENCIES,
-            f'map step "{step.slug}" has {len(step.depends_on)} dependencies; a map has none (it maps over the run '
+            f'map step "{_shown(step.slug)}" has {len(step.depends_on)} dependencies; a map has none (it maps over the run '
             "input) or one; put a single step between",
         )
     if len(step.depends_on) > max_dependencies:
@@ -91,6 +102,7 @@ def check_step(prefix: str, step: StepSpec, max_dependencies: int = 2000) -> Ite
             Reason.TOO_MANY_DEPENDENCIES,
             f"{len(step.depends_on)} dependencies, at most {max_dependencies} are allowed; join them in stages",
         )
+        return
     yield from _check_dependencies(prefix, step)
 
 
@@ -99,95 +111,108 @@ def _check_dependencies(prefix: str, step: StepSpec) -> Iterator[Violation]:
     for position, slug in enumerate(step.depends_on):
         path = f"{prefix}depends_on[{position}]"
         if slug == step.slug:
-            yield Violation(path, Reason.SELF_DEPENDENCY, f'step "{step.slug}" depends on itself; drop it')
+            yield Violation(path, Reason.SELF_DEPENDENCY, f'step "{_shown(step.slug)}" depends on itself; drop it')
         elif slug in seen:
             yield Violation(
-                path, Reason.DUPLICATE_DEPENDENCY, f'step "{step.slug}" depends on "{slug}" twice; drop one of them'
+                path,
+                Reason.DUPLICATE_DEPENDENCY,
+                f'step "{_shown(step.slug)}" depends on "{_shown(slug)}" twice; drop one of them',
             )
         seen.add(slug)
 
 
 def check_flow(spec: FlowSpec, *, max_steps: int = 2000, max_dependencies: int = 2000) -> list[Violation]:
-    """Everything that is wrong with a definition; empty = nothing.
+    """Everything that is wrong with a definition, up to MAX_VIOLATIONS; empty = nothing.
 
     Args:
         spec: the definition, its steps in any order.
         max_steps: steps a flow may have.
         max_dependencies: dependencies a step may have.
     """
-    found = [*check_slug("slug", spec.slug), *check_options("", spec)]
+    return list(itertools.islice(_check_flow(spec, max_steps, max_dependencies), MAX_VIOLATIONS))
+
+
+def _check_flow(spec: FlowSpec, max_steps: int, max_dependencies: int) -> Iterator[Violation]:
+    yield from check_slug("slug", spec.slug)
+    yield from check_options("", spec)
     if len(spec.steps) > max_steps:
-        found.append(
-            Violation(
-                "steps",
-                Reason.TOO_MANY_STEPS,
-                f"{len(spec.steps)} steps, at most {max_steps} are allowed; split the flow into two",
-            )
+        yield Violation(
+            "steps",
+            Reason.TOO_MANY_STEPS,
+            f"{len(spec.steps)} steps, at most {max_steps} are allowed; split the flow into two",
         )
-        return found
+        return
     first: dict[str, int] = {}
     for index, step in enumerate(spec.steps):
-        found.extend(check_step(f"steps[{index}].", step, max_dependencies))
+        yield from check_step(f"steps[{index}].", step, max_dependencies)
         if step.slug in first:
-            found.append(
-                Violation(
-                    f"steps[{index}].slug",
-                    Reason.DUPLICATE_STEP,
-                    f'"{step.slug}" is the slug of steps[{first[step.slug]}] already; choose another',
-                )
+            yield Violation(
+                f"steps[{index}].slug",
+                Reason.DUPLICATE_STEP,
+                f'"{_shown(step.slug)}" is the slug of steps[{first[step.slug]}] already; choose another',
             )
         first.setdefault(step.slug, index)
-    found.extend(_check_graph(spec, first))
-    return found
+    yield from _check_unknown(spec, first)
+    yield from _check_circles(spec, first)
 
 
-def _check_graph(spec: FlowSpec, index_of: dict[str, int]) -> Iterator[Violation]:
-    graph: dict[str, list[str]] = {}
+def _check_unknown(spec: FlowSpec, index_of: dict[str, int]) -> Iterator[Violation]:
+    hints = _HINT_COMPARISONS // max(1, len(index_of))
     for index, step in enumerate(spec.steps):
-        graph.setdefault(step.slug, [])
         for position, slug in enumerate(step.depends_on):
             if slug in index_of:
-                if slug != step.slug:
-                    graph[step.slug].append(slug)
                 continue
-            close = difflib.get_close_matches(slug, index_of, n=1)
+            close = difflib.get_close_matches(slug, index_of, n=1) if hints > 0 and len(slug) <= 128 else []
+            hints -= 1
             yield Violation(
                 f"steps[{index}].depends_on[{position}]",
                 Reason.UNKNOWN_DEPENDENCY,
-                f'step "{step.slug}" depends on "{slug[:128]}", which flow "{spec.slug[:128]}" does not have; '
-                + (f'did you mean "{close[0]}"?' if close else "add that step, or drop the dependency"),
+                f'step "{_shown(step.slug)}" depends on "{_shown(slug)}", which flow "{_shown(spec.slug)}" does not '
+                "have; " + (f'did you mean "{close[0]}"?' if close else "add that step, or drop the dependency"),
             )
+
+
+def _check_circles(spec: FlowSpec, index_of: dict[str, int]) -> Iterator[Violation]:
+    graph: dict[str, list[str]] = {}
+    for step in spec.steps:
+        needs = graph.setdefault(step.slug, [])
+        needs.extend(slug for slug in step.depends_on if slug in index_of and slug != step.slug)
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        # graphlib names each step behind the one that needs it; people read along the flow of data.
+        # graphlib names each step before the one that needs it, as data flows.
         circle: list[str] = error.args[1]
         index = min(index_of[slug] for slug in circle)
+        names = [_shown(slug) for slug in circle]
+        if len(names) > 12:
+            names = [*names[:6], f"… ({len(names) - 11} more)", *names[-5:]]
         yield Violation(
             f"steps[{index}].depends_on",
             Reason.DEPENDENCY_CYCLE,
-            f"the steps depend on each other in a circle: {' -> '.join(circle)}; drop one of these dependencies",
+            f"the steps depend on each other in a circle: {' -> '.join(names)}; drop one of these dependencies",
         )
 
 
 def topological_order(steps: Sequence[StepSpec]) -> list[StepSpec]:
-    """The steps with each behind its dependencies, otherwise in the author's order.
+    """The steps with each behind its dependencies, otherwise in the author's order (Kahn's algorithm).
 
     Args:
         steps: free of cycles and unknown dependencies.
     """
+    needed_by: dict[str, list[int]] = {}
+    missing = [len(step.depends_on) for step in steps]
+    for index, step in enumerate(steps):
+        for slug in step.depends_on:
+            needed_by.setdefault(slug, []).append(index)
+    ready = [index for index, count in enumerate(missing) if not count]
     ordered: list[StepSpec] = []
-    done: set[str] = set()
-    waiting = list(steps)
-    while waiting:
-        rest = []
-        for step in waiting:
-            if done.issuperset(step.depends_on):
-                ordered.append(step)
-                done.add(step.slug)
-            else:
-                rest.append(step)
-        if len(rest) == len(waiting):
-            raise ValueError("the steps depend on each other in a circle")
-        waiting = rest
+    while ready:
+        step = steps[heapq.heappop(ready)]
+        ordered.append(step)
+        for index in needed_by.get(step.slug, ()):
+            missing[index] -= 1
+            if not missing[index]:
+                heapq.heappush(ready, index)
+    if len(ordered) < len(steps):
+        raise ValueError("the steps depend on each other in a circle")
     return ordered

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+import structlog
+
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.dispatch import Dispatcher, PlannedLease
 from stepgres_service.engine.sessions import AckItem, Session
@@ -25,6 +27,12 @@ from stepgres_service.engine.tokens import token_columns
 from stepgres_service.errors import Reason, StepgresError
 from stepgres_service.store.lane import BatchRefused, Lane, LaneBusy, LaneDown
 from stepgres_service.store.tasks import EndedRun, Exchange, ResultColumns
+
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds a lane rests after a fault of ours.
+_FAULT_PAUSE_S = 1.0
 
 
 class Outcome(IntEnum):
@@ -188,7 +196,11 @@ class Completions:
                 self._idle.append(turn)
                 await turn
                 continue
-            await self._transact(lane, batch)
+            try:
+                await self._transact(lane, batch)
+            except Exception:  # noqa: BLE001 a fault of ours must not stop the lane for everybody
+                _log.exception("a batch could not be handled; its workers will ask again")
+                await asyncio.sleep(_FAULT_PAUSE_S)
 
     def _take(self) -> _Batch | None:
         """The next batch; None when there is nothing that is worth a transaction now."""
@@ -222,7 +234,7 @@ class Completions:
             self._settle_leases(batch, None)
             await self._bisect(lane, batch.results, refusal)
         except BaseException:
-            self._give_back(batch)
+            self._give_back(batch)  # cancelled, or a fault of ours: nothing was settled
             raise
         else:
             self._settle_results(batch.results, exchange)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from stepgres_service.engine.checks import check_flow, check_slug, check_step, topological_order
 from stepgres_service.errors import InvalidArgument, Violation
 from stepgres_service.model import Flow, FlowSpec, Step, StepSpec
 from stepgres_service.store.flows import FlowStore
+
+#: Dependencies in all from which a definition is checked in a thread.
+_LARGE_FLOW = 20_000
 
 
 class Definitions:
@@ -28,30 +33,49 @@ class Definitions:
         self._max_dependencies = max_dependencies
         self._default_queue = default_queue
 
-    async def create_flow(self, spec: FlowSpec, *, new_version: bool) -> tuple[Flow, bool]:
+    async def create_flow(
+        self, spec: FlowSpec, *, new_version: bool, found: Sequence[Violation] = ()
+    ) -> tuple[Flow, bool]:
         """Creates a flow, or finds the version that equals it; True when it was created.
+
+        Args:
+            spec: as its author wrote it.
+            new_version: makes a version of another shape instead of refusing it.
+            found: what is wrong already; told together with what is found here.
 
         Raises:
             InvalidArgument: with every violation.
             AlreadyExists: the flow has another shape.
         """
-        found = check_flow(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)
-        if found:
-            raise InvalidArgument(*found)
-        spec = replace(spec, steps=tuple(topological_order(spec.steps)), queue=spec.queue or self._default_queue)
+        if sum(len(step.depends_on) for step in spec.steps) < _LARGE_FLOW:
+            spec = self._checked(spec, found)
+        else:
+            # Seconds for millions of dependencies: the streams of this coordinator must not wait for them.
+            spec = await asyncio.to_thread(self._checked, spec, found)
         return await self._store.define(spec, new_version=new_version)
 
-    async def add_step(self, flow: str, step: StepSpec) -> tuple[Step, bool, int]:
+    def _checked(self, spec: FlowSpec, found: Sequence[Violation]) -> FlowSpec:
+        violations = [*found, *check_flow(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)]
+        if violations:
+            raise InvalidArgument(*violations)
+        return replace(spec, steps=tuple(topological_order(spec.steps)), queue=spec.queue or self._default_queue)
+
+    async def add_step(self, flow: str, step: StepSpec, *, found: Sequence[Violation] = ()) -> tuple[Step, bool, int]:
         """Appends a step to the latest version: (step, created, version).
+
+        Args:
+            flow: slug of the flow.
+            step: as its author wrote it.
+            found: what is wrong already; told together with what is found here.
 
         Raises:
             InvalidArgument: with every violation that shows without the flow, or the first that shows with it.
             NotFound: no such flow.
             AlreadyExists: the step exists with another shape.
         """
-        found: list[Violation] = [*check_slug("flow", flow), *check_step("step.", step, self._max_dependencies)]
-        if found:
-            raise InvalidArgument(*found)
+        violations = [*found, *check_slug("flow", flow), *check_step("step.", step, self._max_dependencies)]
+        if violations:
+            raise InvalidArgument(*violations)
         return await self._store.add_step(flow, step)
 
     async def get_flow(self, flow: str, version: int = 0) -> tuple[Flow, list[int]]:

@@ -53,8 +53,8 @@ class WorkEngine:
         self.tasks = TaskStore(database, settings.payloads)
         sessions = SessionStore(database, coordinator_id, settings.max_lost_leases)
         contact = Contact(asyncio.get_running_loop().time)
-        lanes = [Lane(database, self.tasks) for _ in range(settings.lanes)]
-        self.completions = Completions(lanes, definitions, settings, touch, self._ended)
+        self._lanes = [Lane(database, self.tasks) for _ in range(settings.lanes)]
+        self.completions = Completions(self._lanes, definitions, settings, touch, self._ended)
         self.dispatcher = Dispatcher(self.tasks, definitions, settings, self.completions.kick)
         self.poller = Poller(self.tasks, self.dispatcher, settings)
         self.registry = SessionRegistry(sessions, self.dispatcher, definitions, settings, self.poller.kick)
@@ -72,7 +72,6 @@ class WorkEngine:
             Pruner(flows),
         ]
         self._touch = touch
-        self._database = database
         self._listener = Listener(
             database,
             {"pgflow_ready": self._on_ready, "pgflow_ended": self._on_ended, "pgflow_expand": self._on_expand},
@@ -121,8 +120,8 @@ class WorkEngine:
         self.dispatcher.runs_ended({run_id.bytes for run_id in run_ids})
 
     def _on_ready(self, payload: str, pid: int) -> None:
-        if pid in self._database.own_pids:
-            return
+        if any(lane.pid == pid for lane in self._lanes):
+            return  # its exchange has answered these routes already
         if payload == "*":
             self.poller.kick()
         else:

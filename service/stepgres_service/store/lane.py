@@ -60,6 +60,11 @@ class Lane:
         self._conn: AsyncConnection[Any] | None = None
         self._failures = 0
 
+    @property
+    def pid(self) -> int | None:
+        """Backend of its connection: what that notifies, the exchange has answered already."""
+        return None if self._conn is None or self._conn.closed else self._conn.info.backend_pid
+
     async def exchange(self, results: ResultColumns | None, requests: Sequence[LeaseRequest]) -> Exchange:
         """Records and leases in one transaction.
 
@@ -80,8 +85,9 @@ class Lane:
             else:
                 await self._roll_back()
             raise verdict from error
-        except StepgresError as error:
-            raise LaneDown(error.message) from error
+        except OSError as error:  # no connection within its time
+            await self.close()
+            raise LaneDown(str(error) or type(error).__name__) from error
         self._failures = 0
         return exchange
 

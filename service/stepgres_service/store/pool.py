@@ -44,8 +44,6 @@ class Database:
         self.direct_dsn = direct_dsn or dsn
         self._prepare_threshold = prepare_threshold
         self._timeout_s = timeout_s
-        #: Backend pids of our own connections: notifications they sent are no news.
-        self.own_pids: set[int] = set()
         #: Of the cluster; binds page tokens and cursors to it. Set by open().
         self.system_id = ""
         self._pool = AsyncConnectionPool(
@@ -55,7 +53,6 @@ class Database:
             timeout=timeout_s,
             open=False,
             kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
-            configure=self._configure,
         )
 
     async def open(self) -> None:
@@ -84,12 +81,6 @@ class Database:
     async def close(self) -> None:
         """Closes every connection of the pool."""
         await self._pool.close()
-
-    async def _configure(self, conn: AsyncConnection[Any]) -> None:
-        self.own_pids.add(conn.info.backend_pid)
-        if len(self.own_pids) > 1000:
-            # Pids of connections long gone; a notification taken for foreign only costs a look.
-            self.own_pids = {conn.info.backend_pid}
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -122,8 +113,6 @@ class Database:
             psycopg.Error: as it came.
         """
         async with asyncio.timeout(self._timeout_s):
-            conn = await psycopg.AsyncConnection.connect(
+            return await psycopg.AsyncConnection.connect(
                 self.direct_dsn if direct else self.dsn, autocommit=True, prepare_threshold=self._prepare_threshold
             )
-        await self._configure(conn)
-        return conn

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from stepgres.v1 import common_pb2, flow_pb2, run_pb2
+from stepgres_cli.watching import LineView
 from tests.unit.cli.coordinator import Refusal
 
 RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -241,10 +242,14 @@ def test_a_coordinator_without_its_database_ends_with_5(stepgres, coordinator):
 
 
 def test_a_watch_that_stands_still_says_which_step_nobody_serves(stepgres, coordinator, monkeypatch):
-    asked = threading.Event()
+    noted = threading.Event()
+    note = LineView.note
+
+    def note_and_tell(self, text):
+        note(self, text)
+        noted.set()
 
     def get(_):
-        asked.set()
         state = step("greet", "STARTED", total=4)
         state.unserved = True
         return run_pb2.GetRunResponse(run=run("STARTED", steps=[state]))
@@ -252,9 +257,10 @@ def test_a_watch_that_stands_still_says_which_step_nobody_serves(stepgres, coord
     def slow(_):
         everything = list(frames(COMPLETED))
         yield everything[0]
-        asked.wait(20)
+        noted.wait(20)
         yield from everything[1:]
 
+    monkeypatch.setattr(LineView, "note", note_and_tell)
     monkeypatch.setattr("stepgres_cli.commands.run._HINT_AFTER_S", 0.0)
     coordinator.answers |= {"GetRun": get, "WatchRun": slow}
     answer = stepgres("run", "watch", RUN)
