@@ -33,7 +33,9 @@ where idempotency_key is not null;
 create index runs_by_workflow on pgflow.runs (workflow_id, run_id);
 -- The predicates below speak of completed_at, never of status: a hot statement whose WHERE implies the predicate of
 -- a partial index would be planned through it, at three times the cost.
-create index runs_active on pgflow.runs (version_id) where completed_at is null;
+create index runs_active on pgflow.runs (run_id) where completed_at is null;
+create index runs_active_by_version on pgflow.runs (version_id) where completed_at is null;
+create index runs_unsuccessful on pgflow.runs (run_id) where error_code is not null;
 create index runs_ended on pgflow.runs (completed_at) where completed_at is not null;
 
 create table pgflow.step_states (

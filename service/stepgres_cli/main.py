@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -28,6 +29,8 @@ def run(args: Sequence[str]) -> int:
 
         print(f"stepgres {version()}")
         return 0
+    # Read when gRPC is imported: else its notes on connections that end are mixed into what people read.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from stepgres_cli.app import app
     from stepgres_cli.errors import report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,19 +24,26 @@ from stepgres_service.errors import (
 _AWAY = ("08", "57", "53", "58")
 _AWAY_CODES = frozenset({"25006"})
 
+#: The field that a message of our functions begins with, such as `step.depends_on[0]: `.
+_PATH = re.compile(r"([a-z_]+(?:\.[a-z_]+|\[\d+\])*): ")
+
 
 def translate(error: psycopg.Error) -> StepgresError:
     """The domain's word for a database error."""
     state = error.sqlstate or ""
     text = error.diag.message_primary or str(error).strip() or type(error).__name__
+    path = found[1] if (found := _PATH.match(text)) else ""
     if state == "PF400":
-        return InvalidArgument(Violation("", Reason(error.diag.constraint_name or Reason.FIELD_INVALID), text))
+        message = text.removeprefix(f"{path}: ")
+        return InvalidArgument(Violation(path, Reason(error.diag.constraint_name or Reason.FIELD_INVALID), message))
     if state == "PF404":
-        return NotFound(text, reason=Reason(error.diag.constraint_name or Reason.FLOW_NOT_FOUND))
+        return NotFound(text, reason=Reason(error.diag.constraint_name or Reason.FLOW_NOT_FOUND), field=path)
     if state == "PF409":
-        return AlreadyExists(text, reason=Reason(error.diag.constraint_name or Reason.FLOW_EXISTS))
+        return AlreadyExists(text, reason=Reason(error.diag.constraint_name or Reason.FLOW_EXISTS), field=path)
     if state == "PF412":
-        return FailedPrecondition(text, reason=Reason(error.diag.constraint_name or Reason.FLOW_HAS_ACTIVE_RUNS))
+        return FailedPrecondition(
+            text, reason=Reason(error.diag.constraint_name or Reason.FLOW_HAS_ACTIVE_RUNS), field=path
+        )
     if state[:2] in _AWAY or state in _AWAY_CODES or isinstance(error, psycopg.OperationalError | PoolTimeout):
         return Unavailable(
             f"the database cannot be reached now ({text}); try again",

@@ -32,6 +32,11 @@ def _step_json(step: StepSpec) -> dict[str, Any]:
     }
 
 
+def _compact(steps: list[dict[str, Any]]) -> str:
+    # As short as what was measured at the edge: the database measures params again.
+    return json.dumps(steps, ensure_ascii=False, separators=(",", ":"))
+
+
 class FlowStore:
     """Reads and writes definitions."""
 
@@ -61,7 +66,7 @@ class FlowStore:
                     spec.base_delay_s,
                     spec.max_delay_s,
                     spec.queue,
-                    json.dumps([_step_json(step) for step in spec.steps]),
+                    _compact([_step_json(step) for step in spec.steps]),
                     new_version,
                 ),
             )

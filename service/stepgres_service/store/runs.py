@@ -228,9 +228,15 @@ class RunStore:
         Returns:
             The runs, and whether there are more.
         """
+        workflow_id = version_id = None
+        if runs.flow is not None:
+            found = await self._find_versions(runs.flow, runs.version)
+            if found is None:
+                return [], False
+            workflow_id, version_id = found
         parameters = {
-            "flow": runs.flow,
-            "version": runs.version,
+            "workflow_id": workflow_id,
+            "version_id": version_id,
             "status": runs.status.value if runs.status else None,
             "start_min": runs.start_min,
             "start_max": runs.start_max,
@@ -241,6 +247,13 @@ class RunStore:
         }
         rows = await self._fetch("list_runs", parameters)
         return [run_of(row) for row in rows], bool(rows) and rows[0].page_count > len(rows)
+
+    async def _find_versions(self, flow: str, version: int) -> tuple[int, int | None] | None:
+        """The numbers of a flow and its version (None for version 0); None when there is none."""
+        async with self._database.connection() as conn:
+            cursor = await conn.execute(_SQL["find_versions"], (version, flow))
+            row = await cursor.fetchone()
+        return None if row is None or (version and row[1] is None) else (row[0], row[1])
 
     async def changed_runs(self, known: Iterable[tuple[UUID, int]]) -> tuple[list[ChangedRun], list[UUID]]:
         """Reads what changed in watched runs, in one statement.

@@ -103,18 +103,27 @@ left join pgflow.step_states as s on s.run_id = r.run_id and s.revision > w.know
 left join pgflow.workflow_steps as e on e.version_id = r.version_id and e.step_index = r.error_step_index
 where r.run_id is null or r.revision > w.known
 
+-- find_versions --
+-- What a flow, and one of its versions, are called in the runs: their numbers make better plans than their names.
+select w.workflow_id, v.version_id
+from pgflow.workflows as w
+left join pgflow.workflow_versions as v on v.workflow_slug = w.workflow_slug and v.version = %s
+where w.workflow_slug = %s
+
 -- list_runs --
 -- A page of runs, newest first; page_count tells whether there is more. With payloads a page ends where max_bytes do.
+-- Lookups are subqueries, not joins: a page must be read along an index, whatever the statistics say.
 with page as materialized (
-    select r.*, v.workflow_slug, v.version
+    select r.*
     from pgflow.runs as r
-    join pgflow.workflow_versions as v on v.version_id = r.version_id
-    where (%(flow)s::text is null or r.workflow_id = (
-              select workflow_id from pgflow.workflows where workflow_slug = %(flow)s))
-      and (%(version)s = 0 or v.version = %(version)s)
+    where (%(workflow_id)s::int is null or r.workflow_id = %(workflow_id)s)
+      and (%(version_id)s::int is null or r.version_id = %(version_id)s)
+      -- Runs of deleted flows are waiting to be pruned.
+      and (select v.version from pgflow.workflow_versions as v where v.version_id = r.version_id) is not null
       and (%(status)s::text is null or r.status = %(status)s)
-      -- So that the few active runs are found by their index in a long history.
+      -- So that the few active, failed and cancelled runs are found by their indexes in a long history.
       and (%(status)s::text is distinct from 'started' or r.completed_at is null)
+      and (%(status)s::text is null or %(status)s not in ('failed', 'cancelled') or r.error_code is not null)
       and (%(start_min)s::timestamptz is null or r.started_at >= %(start_min)s)
       and (%(start_max)s::timestamptz is null or r.started_at < %(start_max)s)
       and (%(after)s::uuid is null or r.run_id < %(after)s)
@@ -136,8 +145,10 @@ weighed as materialized (
     ) as own
     window newest as (order by page.run_id desc)
 )
-select r.run_id, r.workflow_slug, r.version, r.status, r.revision, r.step_count, r.remaining_steps, r.started_at,
-       r.completed_at, r.scope, r.idempotency_key, e.step_slug as error_step, r.error_task_index, r.error_attempt,
+select r.run_id, v.workflow_slug, v.version, r.status, r.revision, r.step_count, r.remaining_steps, r.started_at,
+       r.completed_at, r.scope, r.idempotency_key,
+       (select e.step_slug from pgflow.workflow_steps as e
+        where e.version_id = r.version_id and e.step_index = r.error_step_index) as error_step, r.error_task_index, r.error_attempt,
        r.error_code, r.error_message,
        case when %(full)s then r.input::text end as input,
        case
@@ -157,6 +168,8 @@ select r.run_id, r.workflow_slug, r.version, r.status, r.revision, r.step_count,
        end as output,
        r.page_count
 from weighed as r
-left join pgflow.workflow_steps as e on e.version_id = r.version_id and e.step_index = r.error_step_index
+cross join lateral (
+    select workflow_slug, version from pgflow.workflow_versions where version_id = r.version_id offset 0
+) as v
 where r.position <= %(limit)s and (r.position = 1 or r.page_bytes <= %(max_bytes)s)
 order by r.run_id desc
