@@ -15,6 +15,14 @@ from stepgres_service.store.flows import FlowStore
 _LARGE_FLOW = 20_000
 
 
+def _refuse(found: Sequence[Violation], more: Sequence[Violation]) -> None:
+    """Raises InvalidArgument when anything is wrong; what was found first of a field is the clearer word."""
+    told = {violation.path for violation in found}
+    violations = [*found, *(violation for violation in more if violation.path not in told)]
+    if violations:
+        raise InvalidArgument(*violations)
+
+
 class Definitions:
     """What FlowService does.
 
@@ -55,9 +63,7 @@ class Definitions:
         return await self._store.define(spec, new_version=new_version)
 
     def _checked(self, spec: FlowSpec, found: Sequence[Violation]) -> FlowSpec:
-        violations = [*found, *check_flow(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)]
-        if violations:
-            raise InvalidArgument(*violations)
+        _refuse(found, check_flow(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies))
         return replace(spec, steps=tuple(topological_order(spec.steps)), queue=spec.queue or self._default_queue)
 
     async def add_step(self, flow: str, step: StepSpec, *, found: Sequence[Violation] = ()) -> tuple[Step, bool, int]:
@@ -73,9 +79,7 @@ class Definitions:
             NotFound: no such flow.
             AlreadyExists: the step exists with another shape.
         """
-        violations = [*found, *check_slug("flow", flow), *check_step("step.", step, self._max_dependencies)]
-        if violations:
-            raise InvalidArgument(*violations)
+        _refuse(found, [*check_slug("flow", flow), *check_step("step.", step, self._max_dependencies)])
         return await self._store.add_step(flow, step)
 
     async def get_flow(self, flow: str, version: int = 0) -> tuple[Flow, list[int]]:
