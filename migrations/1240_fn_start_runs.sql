@@ -33,6 +33,7 @@ declare
     v_created int[];
     v_scopes text[] := p_scopes;
     v_root record;
+    v_ready_routes int[];
     v_ready record;
     v_ended record;
 begin
@@ -126,6 +127,7 @@ begin
         end if;
     end if;
 
+    v_ready_routes := array(select distinct route_id from unnest(v_root.route_ids) as u (route_id));
     return query
     select u.item::int,
            coalesce(r.run_id, case when u.verdict is null then u.run_id end),
@@ -142,7 +144,7 @@ begin
                when r.run_id is not null then 'version ' || v.version
            end,
            v.version, u.version_id, coalesce(r.status, mine.status),
-           v_root.route_ids
+           v_ready_routes
     from unnest(p_run_ids, v_verdicts, v_details, v_workflow_ids, v_version_ids, p_idempotency_keys, p_input_hashes,
                 p_versions)
         with ordinality as u (run_id, verdict, detail, workflow_id, version_id, key, input_hash, version, item)

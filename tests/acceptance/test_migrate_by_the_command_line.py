@@ -12,7 +12,8 @@ def test_a_dry_run_changes_nothing_up_applies_and_again_finds_nothing(empty_data
     assert "would be created: pgmq" in planned.stdout
     applied = stepgres("migrate", "up", url)
     assert applied.stdout == planned.stdout.replace("would be ", "")
-    assert stepgres("migrate", url).stdout == "the database is up to date.\n"
+    again = stepgres("migrate", url)
+    assert again.stdout == "the database is up to date.\n", again.stderr
     status = json.loads(stepgres("migrate", "status", url, "--output", "json").stdout)
     assert {line["status"] for line in status["migrations"]} == {"applied"}
 

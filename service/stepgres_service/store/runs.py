@@ -280,10 +280,26 @@ class RunStore:
 
     async def _fetch(self, query: str, parameters: dict[str, Any]) -> list[Any]:
         async with self._database.connection() as conn:
-            cursor = conn.cursor(row_factory=namedtuple_row)
-            # Planned anew each time: the best plan depends on which filters are given.
-            await cursor.execute(_SQL[query], parameters, prepare=False)
-            return await cursor.fetchall()
+            return await fetch_pinned(conn, _SQL[query], parameters)
+
+
+async def fetch_pinned(conn: AsyncConnection[Any], query: bytes, parameters: dict[str, Any]) -> list[Any]:
+    """Runs a read with pinned plans, in one round trip.
+
+    Args:
+        conn: in autocommit.
+        query: from store/*.sql.
+        parameters: by name.
+
+    Returns:
+        Rows with the names of their columns.
+    """
+    async with conn.pipeline(), conn.transaction():
+        await conn.execute(_SQL["pin_plans"])
+        cursor = conn.cursor(row_factory=namedtuple_row)
+        # Planned anew each time: the best plan depends on which filters are given.
+        await cursor.execute(query, parameters, prepare=False)
+    return await cursor.fetchall()
 
 
 def _changed_run(rows: Sequence[Any]) -> ChangedRun:

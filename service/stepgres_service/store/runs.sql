@@ -1,3 +1,10 @@
+-- pin_plans --
+-- The settings of the hot functions, for one transaction: reads follow indexes whatever the statistics say, and no
+-- query that takes a millisecond is compiled for a second.
+select set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
+       set_config('enable_bitmapscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+       set_config('enable_mergejoin', 'off', true)
+
 -- start_runs --
 -- Starts a batch of runs; see 1240_fn_start_runs.sql.
 select s.run_id, s.verdict, s.detail, s.version, s.status, s.ready_routes
@@ -112,7 +119,6 @@ where w.workflow_slug = %s
 
 -- list_runs --
 -- A page of runs, newest first; page_count tells whether there is more. With payloads a page ends where max_bytes do.
--- Lookups are subqueries, not joins: a page must be read along an index, whatever the statistics say.
 with page as materialized (
     select r.*
     from pgflow.runs as r

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from psycopg.rows import namedtuple_row
-
 from stepgres_service.model import Task, TaskStatus
 from stepgres_service.store.pool import Database
 from stepgres_service.store.queries import load_queries
 from stepgres_service.store.run_rows import attempt_of, task_of
-from stepgres_service.store.runs import FULL_PAGE_SIZE, MAX_RESPONSE_BYTES
+from stepgres_service.store.runs import FULL_PAGE_SIZE, MAX_RESPONSE_BYTES, fetch_pinned
 
 _SQL = load_queries("task_reads")
 
@@ -92,7 +90,4 @@ class TaskReads:
 
     async def _fetch(self, query: str, parameters: dict[str, Any]) -> list[Any]:
         async with self._database.connection() as conn:
-            cursor = conn.cursor(row_factory=namedtuple_row)
-            # Planned anew each time: the best plan depends on which filters are given.
-            await cursor.execute(_SQL[query], parameters, prepare=False)
-            return await cursor.fetchall()
+            return await fetch_pinned(conn, _SQL[query], parameters)
