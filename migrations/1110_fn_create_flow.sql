@@ -10,6 +10,7 @@ language plpgsql
 as $$
 declare
     v_flow pgflow.workflows;
+    v_is_new boolean;
     v_differences text;
 begin
     p_max_attempts := coalesce(p_max_attempts, 3);
@@ -17,11 +18,18 @@ begin
     perform pgflow.check_name('slug', p_workflow_slug);
     perform pgflow.check_options('', p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue);
 
-    insert into pgflow.workflows (workflow_slug, max_attempts, timeout, base_delay_s, max_delay_s, queue)
-    values (p_workflow_slug, p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue)
-    on conflict (workflow_slug) do nothing
-    returning * into v_flow;
-    if found then
+    loop
+        select * into v_flow from pgflow.workflows where workflow_slug = p_workflow_slug for no key update;
+        v_is_new := not found;
+        exit when not v_is_new;
+        -- Only now: each try to insert uses up a workflow_id.
+        insert into pgflow.workflows (workflow_slug, max_attempts, timeout, base_delay_s, max_delay_s, queue)
+        values (p_workflow_slug, p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue)
+        on conflict (workflow_slug) do nothing
+        returning * into v_flow;
+        exit when found;
+    end loop;
+    if v_is_new then
         insert into pgflow.workflow_versions (
             workflow_id, workflow_slug, version, max_attempts, timeout, base_delay_s, max_delay_s, queue, queue_id
         ) values (
@@ -31,7 +39,6 @@ begin
         return v_flow;
     end if;
 
-    select * into strict v_flow from pgflow.workflows where workflow_slug = p_workflow_slug for no key update;
     v_differences := pgflow.differences(
         array['max_attempts', 'timeout', 'base_delay_s', 'max_delay_s', 'queue'],
         array[v_flow.max_attempts::text, v_flow.timeout::text, v_flow.base_delay_s::text, v_flow.max_delay_s::text,

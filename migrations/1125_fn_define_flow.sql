@@ -26,13 +26,18 @@ begin
     v_wanted := pgflow.wanted_shape(
         p_workflow_slug, p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue, p_steps);
 
-    insert into pgflow.workflows (workflow_slug, max_attempts, timeout, base_delay_s, max_delay_s, queue)
-    values (p_workflow_slug, p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue)
-    on conflict (workflow_slug) do nothing
-    returning * into v_flow;
-    v_is_new := found;
+    loop
+        select * into v_flow from pgflow.workflows where workflow_slug = p_workflow_slug for no key update;
+        v_is_new := not found;
+        exit when not v_is_new;
+        -- Only now: each try to insert uses up a workflow_id.
+        insert into pgflow.workflows (workflow_slug, max_attempts, timeout, base_delay_s, max_delay_s, queue)
+        values (p_workflow_slug, p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue)
+        on conflict (workflow_slug) do nothing
+        returning * into v_flow;
+        exit when found;
+    end loop;
     if not v_is_new then
-        select * into strict v_flow from pgflow.workflows where workflow_slug = p_workflow_slug for no key update;
         for v_version in
             select * from pgflow.workflow_versions as v where v.workflow_slug = p_workflow_slug
             order by v.version = v_flow.latest_version desc, v.version
