@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -97,7 +97,9 @@ def _whole(value: Any) -> Any:
 
 def _params(params: Struct, path: str, fields: Fields, max_bytes: int) -> str:
     try:
-        text = json.dumps(_whole(json_format.MessageToDict(params)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(
+            _whole(json_format.MessageToDict(params)), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        )
     except (ValueError, json_format.SerializeToJsonError) as error:
         fields.add(path, Reason.INVALID_JSON, f"cannot be written as JSON ({error}); leave out NaN and infinities")
         return "{}"
@@ -154,3 +156,16 @@ def flow_to(flow: Flow) -> flow_pb2.Flow:
         create_time=_timestamp(flow.created_at),
         step_count=flow.step_count,
     )
+
+
+def flows_to(flows: Sequence[Flow], max_bytes: int) -> list[flow_pb2.Flow]:
+    """As many of the flows, from the first, as fit; at least one."""
+    page: list[flow_pb2.Flow] = []
+    size = 0
+    for flow in flows:
+        converted = flow_to(flow)
+        size += converted.ByteSize()
+        if page and size > max_bytes:
+            break
+        page.append(converted)
+    return page

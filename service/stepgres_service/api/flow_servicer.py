@@ -9,11 +9,15 @@ from typing import Any
 import grpc
 
 from stepgres.v1 import flow_pb2, flow_pb2_grpc
-from stepgres_service.api.convert_flows import flow_spec, flow_to, step_spec, step_to
+from stepgres_service.api.convert_flows import flow_spec, flow_to, flows_to, step_spec, step_to
 from stepgres_service.api.fields import Fields
 from stepgres_service.api.paging import PageTokens
 from stepgres_service.engine.flows import Definitions
 from stepgres_service.errors import Reason
+
+#: Flows on a page with their steps, and bytes of a page; with more it ends early, as the token says.
+_MAX_FULL_PAGE = 50
+_MAX_PAGE_BYTES = 8 << 20
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -66,11 +70,12 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
         full = fields.full(request.view, default=False)
         fields.refuse()
         after = self._tokens.read(request)
+        limit = min(limit, _MAX_FULL_PAGE) if full else limit
         # One more than asked for tells whether there is a next page.
         flows = await self._definitions.list_flows(prefix, after[0] if after else "", limit + 1, with_steps=full)
-        page = flows[:limit]
-        token = self._tokens.make(request, page[-1].spec.slug) if len(flows) > limit else ""
-        return flow_pb2.ListFlowsResponse(flows=[flow_to(flow) for flow in page], next_page_token=token)
+        page = flows_to(flows[:limit], _MAX_PAGE_BYTES)
+        token = self._tokens.make(request, page[-1].slug) if len(flows) > len(page) else ""
+        return flow_pb2.ListFlowsResponse(flows=page, next_page_token=token)
 
     async def DeleteFlow(self, request: flow_pb2.DeleteFlowRequest, context: _Context) -> flow_pb2.DeleteFlowResponse:
         """Deletes a flow with all its versions."""
