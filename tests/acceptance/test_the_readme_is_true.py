@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
+import sys
 
-from tests.acceptance.processes import REPOSITORY, environment, stepgres
+from tests.acceptance.processes import REPOSITORY, Running, environment, start_dev, stepgres
 
 README = (REPOSITORY / "README.md").read_text()
+QUICKSTART = (REPOSITORY / "docs" / "quickstart.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def test_the_worker_in_the_readme_is_the_example():
@@ -38,8 +41,6 @@ def test_the_quickstart_runs_as_written(state_folder):
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -54,3 +55,26 @@ def test_every_file_that_the_documents_link_to_exists():
         if not (document.parent / link).exists()
     ]
     assert not missing
+
+
+def test_the_longer_quickstart_defines_serves_and_runs(tmp_path):
+    """Its commands, its SQL-free way of defining, its worker module, and its client in Python."""
+    shell, python = blocks("sh", QUICKSTART), blocks("python", QUICKSTART)
+    (tmp_path / "my_module.py").write_text(python[0])
+    (tmp_path / "input.json").write_text("{}")
+    dev, target = start_dev()
+    with dev:
+        env = environment(STEPGRES_TARGET=target)
+        define = "".join(block for block in shell if "flow create" in block)
+        subprocess.run(["sh", "-ec", define], check=True, env=env, timeout=60, capture_output=True)
+        serve = next(block for block in shell if "worker run" in block)
+        with Running("sh", "-c", f"exec {serve}", cwd=tmp_path, STEPGRES_TARGET=target) as worker:
+            run = next(block for block in shell if "run start" in block)
+            answer = subprocess.run(
+                ["sh", "-ec", run], cwd=tmp_path, env=env, timeout=60, capture_output=True, text=True, check=False
+            )
+            assert '"save": 12' in answer.stdout, answer.stdout + answer.stderr + worker.output()
+            client = subprocess.run(
+                [sys.executable, "-c", python[1]], env=env, timeout=60, capture_output=True, text=True, check=True
+            )
+            assert client.stdout == "12\n"

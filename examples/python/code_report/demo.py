@@ -71,6 +71,8 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
 def show(source: str, folder: Path) -> None:
     """Start everything, run both parts, stop everything, and look whether something is left."""
     files = len(analyse.list_files(source))
+    if not files:
+        raise Failed(f"{source}: no Python files there; name another folder")
     screen.title(source, files)
     known: list[psutil.Process] = []
     try:
@@ -82,8 +84,8 @@ def show(source: str, folder: Path) -> None:
                     run_report(client, fleet, source, target)
                     run_diamonds(client, fleet)
             finally:
-                # From here on a second Ctrl-C would only leave something behind.
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    signal.signal(number, signal.SIG_IGN)  # a second one would only leave something behind
                 known = descendants()
                 fleet.stop()
     finally:
@@ -124,7 +126,8 @@ def run_report(client: Client, fleet: Fleet, source: str, target: str) -> None:
 
     last = watch(run.watch(full=True), make_view(), each)
     if last.output_json is None:
-        raise Failed(f"run {last.run_id} {last.status}: {last.error}")
+        error = last.error
+        raise Failed(f"run {last.run_id} {last.status}" + (f": {error.step}: {error.message}" if error else ""))
     unseen = set(last.steps) - seen
     if unseen:
         raise Failed(f"steps {sorted(unseen)} were never seen running")
@@ -196,7 +199,8 @@ def run_diamonds(client: Client, fleet: Fleet) -> None:
         while len(client.list_runs(flow=slug, status="started", page_size=1)):
             fleet.check()
             time.sleep(0.2)  # the times are the database's: how often we ask does not show in them
-    runs, token = [], ""
+    runs: list[RunSnapshot] = []
+    token = ""
     while len(runs) < DIAMONDS:
         page = client.list_runs(flow=slug, status="completed", page_size=1000, page_token=token)
         runs += page.items
