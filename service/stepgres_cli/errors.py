@@ -137,14 +137,14 @@ def _explain_sdk(error: BaseException) -> tuple[list[str], int]:
 
 
 def _refusal(error: RequestError) -> list[str]:
-    """Every violation on a line of its own, then the reason."""
+    """Every violation on a line of its own, then what the SDK adds, then the reason."""
     lines = []
     for violation in error.violations:
         text = violation.description
         if violation.field and not text.startswith(violation.field):
             text = f"{violation.field}: {text}"
         lines.append(f"error: {text}")
-    return [*(lines or [f"error: {error}"]), *_reason(error.reason)]
+    return [*(lines or [f"error: {error}"]), *getattr(error, "__notes__", ()), *_reason(error.reason)]
 
 
 def _reason(reason: str) -> list[str]:
