@@ -105,7 +105,10 @@ create table pgflow.routes (
     queue_id int not null references pgflow.queues on delete cascade,
     scope text collate "C" not null,
     handler text collate "C" not null,
+    -- When a run last asked for it; kept up to date for named scopes only, whose routes are pruned.
+    used_at timestamptz not null default now(),
     constraint route_is_unique unique (queue_id, scope, handler)
 );
+create index routes_of_scopes on pgflow.routes (used_at) where scope <> '';
 comment on table pgflow.routes is
 '(scope, handler) in a queue, interned: the number in each message that decides which sessions may take the task';

@@ -66,11 +66,12 @@ begin
         where verdict is null
     ) as u
     join pgflow.workflow_steps as s on s.version_id = u.version_id
-    where not exists (
+    where u.scope <> '' or not exists (
         select from pgflow.routes as r where r.queue_id = s.queue_id and r.scope = u.scope and r.handler = s.handler
     )
     order by 1, 2, 3
-    on conflict do nothing;
+    -- Locks the routes of scopes against prune_routes until these runs can be seen.
+    on conflict (queue_id, scope, handler) do update set used_at = v_now where excluded.scope <> '';
 
     with created as (
         insert into pgflow.runs (

@@ -94,7 +94,7 @@ class ProgressWriter(Loop):
 
 
 class Pruner(Loop):
-    """Deletes the rows of deleted flows' runs, a batch at a time."""
+    """Deletes the rows of deleted flows' runs, a batch at a time, and names that nothing refers to any more."""
 
     name = "pruner"
 
@@ -104,4 +104,5 @@ class Pruner(Loop):
 
     async def run_once(self) -> float:
         """Deletes a batch; goes on soon while there is more, else looks again after a while."""
-        return 0.2 if await self._store.prune_deleted_runs() else 30.0
+        pruned = await self._store.prune_deleted_runs() + await self._store.prune_names()
+        return 0.2 if pruned else 30.0

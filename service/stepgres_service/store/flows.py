@@ -174,6 +174,13 @@ class FlowStore:
         assert row is not None
         return int(row[0])
 
+    async def prune_names(self) -> int:
+        """Forgets routes of scopes, and workers, that nothing refers to any more; returns how many."""
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(_SQL["prune_names"])).fetchone()
+        assert row is not None
+        return int(row[0])
+
     async def _read(
         self, conn: AsyncConnection[Any], version_ids: Sequence[int], *, with_steps: bool = True
     ) -> list[Flow]:

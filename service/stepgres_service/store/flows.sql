@@ -66,6 +66,10 @@ limit %s
 -- Deletes a flow; returns how many runs were cancelled.
 select pgflow.delete_flow(%s, %s)
 
+-- prune_names --
+-- Forgets routes of scopes, and workers, that nothing refers to any more.
+select pgflow.prune_names()
+
 -- prune_deleted_runs --
 -- Deletes rows of runs whose flow is gone; returns of how many.
 select pgflow.prune_deleted_runs(%s)
