@@ -48,6 +48,8 @@ _SERVICES = tuple(
     )
 )
 _MESSAGE_BYTES = 20 << 20
+#: Longest wait for the database to record what has come in, on the way out.
+_FLUSH_S = 5.0
 
 
 class Coordinator:
@@ -151,12 +153,20 @@ class Coordinator:
         await self.engine.drain(self._settings.drain_s)
 
     async def stop(self, grace_s: float = 2.0) -> None:
-        """Stops serving; results that have come in are recorded first."""
+        """Takes no more calls, records the results that have come in, ends what is open and closes.
+
+        Args:
+            grace_s: seconds for calls that are still under way once results are recorded.
+        """
         await self._health_loop.stop()
+        # First of all: what would begin now would meet parts that have stopped.
+        closing = asyncio.create_task(self._server.stop(_FLUSH_S + grace_s))
         await self._hub.stop()
         await self._runs.stop()
-        await self.engine.stop()
-        await self._server.stop(grace_s)
+        await self.engine.stop(_FLUSH_S)
+        await asyncio.wait({closing}, timeout=grace_s)
+        await self._server.stop(None)
+        await closing
         await self._database.close()
         _log.info("coordinator stopped", coordinator=str(self.coordinator_id))
 
