@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 
@@ -38,3 +39,5 @@ def test_a_killed_demo_leaves_no_process():
     with Running(sys.executable, DEMO, SMALL) as demo:
         demo.wait_for("list_files")
         assert demo.end(signal.SIGKILL) == -signal.SIGKILL
+    # The next demo would remove it.
+    shutil.rmtree(REPOSITORY / ".stepgres" / f"demo-{demo.process.pid}", ignore_errors=True)

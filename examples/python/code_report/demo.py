@@ -48,8 +48,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     started = time.monotonic()
-    folder = _REPOSITORY / ".stepgres" / f"demo-{os.getpid()}"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder()
     try:
         show(source, folder)
     except KeyboardInterrupt:
@@ -62,6 +61,17 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     screen.passed(time.monotonic() - started)
     return 0
+
+
+def make_folder() -> Path:
+    """A folder for all that is started; folders of demos that were killed go."""
+    parent = _REPOSITORY / ".stepgres"
+    for old in parent.glob("demo-*"):
+        if not psutil.pid_exists(int(old.name.removeprefix("demo-"))):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = parent / f"demo-{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:
