@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from stepgres_service.errors import SetupError
 from stepgres_service.store.errors import translated
@@ -64,7 +64,13 @@ class Database:
         """
         with translated():
             await self._pool.open()
-            await self._pool.wait(self._timeout_s)
+            try:
+                await self._pool.wait(self._timeout_s)
+            except PoolTimeout:
+                # The pool says only that it waited; a connection of our own says why.
+                with contextlib.suppress(TimeoutError):
+                    await (await self.connect()).close()
+                raise
         async with self.connection() as conn:
             row = await (await conn.execute(_SQL["server"])).fetchone()
         assert row is not None
@@ -82,7 +88,7 @@ class Database:
         """Closes every connection of the pool."""
         await self._pool.close()
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection in autocommit.
 
@@ -93,7 +99,7 @@ class Database:
             async with self._pool.connection() as conn:
                 yield conn
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection in a transaction that commits at the end.
 
