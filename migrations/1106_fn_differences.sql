@@ -3,7 +3,7 @@ create or replace function pgflow.differences(p_names text[], p_existing text[],
 language sql immutable
 as $$
     select string_agg(
-        format('%s is %s, asked for: %s', name, coalesce(existing, 'not set'), coalesce(wanted, 'not set')), ', ' order by item)
+        format('%s is %s, asked for: %s', name, pgflow.shown(existing), pgflow.shown(wanted)), ', ' order by item)
     from unnest(p_names, p_existing, p_wanted) with ordinality as u (name, existing, wanted, item)
     where existing is distinct from wanted
 $$;

@@ -18,14 +18,22 @@ begin
         raise exception 'step.handler: "%" is no handler name; use letters, digits, _ . - (a letter or _ first), 1 to 260 characters',
             left(p_handler, 270) using errcode = 'PF400', constraint = 'INVALID_HANDLER';
     end if;
-    if json_typeof(p_params) <> 'object' then
-        raise exception 'step.params: is of type %; use a JSON object', json_typeof(p_params)
-            using errcode = 'PF400', constraint = 'FIELD_INVALID';
-    end if;
     if octet_length(p_params::text) > 65536 then
         raise exception 'step.params: has % bytes, at most 65536 are allowed; pass a reference instead',
             octet_length(p_params::text) using errcode = 'PF400', constraint = 'PAYLOAD_TOO_LARGE';
     end if;
+    if json_typeof(p_params) <> 'object' then
+        raise exception 'step.params: is of type %; use a JSON object', json_typeof(p_params)
+            using errcode = 'PF400', constraint = 'FIELD_INVALID';
+    end if;
+    begin
+        -- Compared as jsonb, which takes less than json: no U+0000, no number beyond its numeric.
+        perform p_params::jsonb;
+    exception
+        when data_exception then
+            raise exception 'step.params: cannot be stored (%); use JSON without U+0000 and without gigantic numbers', sqlerrm
+                using errcode = 'PF400', constraint = 'INVALID_JSON';
+    end;
     if p_initial_tasks is not null and p_step_type <> 'map' then
         raise exception 'step.initial_tasks: step "%" is single, only a map has initial_tasks; drop it or make the step a map',
             p_step_slug using errcode = 'PF400', constraint = 'INITIAL_TASKS_ON_SINGLE';

@@ -22,7 +22,7 @@ as $$
                case
                    when w.path is null then coalesce(e.path, '') || ' is there already'
                    when e.path is null then w.path || ' is new'
-                   else format('%s is %s, asked for: %s', e.path, coalesce(e.value, 'not set'), coalesce(w.value, 'not set'))
+                   else format('%s is %s, asked for: %s', e.path, pgflow.shown(e.value), pgflow.shown(w.value))
                end as words
         from (select * from flat where side = 'existing') as e
         full join (select * from flat where side = 'wanted') as w on w.path = e.path

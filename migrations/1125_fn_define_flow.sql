@@ -23,8 +23,14 @@ begin
     p_timeout := coalesce(p_timeout, 30);
     perform pgflow.check_name('slug', p_workflow_slug);
     perform pgflow.check_options('', p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue);
-    v_wanted := pgflow.wanted_shape(
-        p_workflow_slug, p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue, p_steps);
+    begin
+        v_wanted := pgflow.wanted_shape(
+            p_workflow_slug, p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue, p_steps);
+    exception
+        when data_exception then
+            raise exception 'steps: cannot be compared (%); use integers for counts and seconds, and params without U+0000',
+                sqlerrm using errcode = 'PF400', constraint = 'INVALID_JSON';
+    end;
 
     loop
         select * into v_flow from pgflow.workflows where workflow_slug = p_workflow_slug for no key update;

@@ -1,0 +1,101 @@
+"""Random DAGs, random interleavings of everything that can happen to a task, invariants after every step."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.transitions import Lease, Transitions
+
+
+async def _define_random(engine: Transitions, dice: random.Random, slug: str) -> dict[str, list[str]]:
+    steps: dict[str, list[str]] = {}
+    maps = []
+    for n in range(dice.randint(1, 7)):
+        name = f"s{n}"
+        before = list(steps)
+        if before and dice.random() < 0.4:
+            steps[name] = [dice.choice(before)]
+            maps.append(name)
+        else:
+            steps[name] = dice.sample(before, dice.randint(0, min(3, len(before))))
+    await engine.define(slug, maps=maps, max_attempts=3, **steps)
+    return steps
+
+
+def _output(dice: random.Random) -> str:
+    # Nearly always an array, since any step may have a map behind it.
+    return json.dumps([dice.randint(0, 9)] * dice.choice([0, 1, 2, 5])) if dice.random() < 0.95 else '{"a": 1e5}'
+
+
+async def _act(engine: Transitions, dice: random.Random, sessions: list[Any], held: list[Lease], runs: list[Any]) -> None:
+    action = dice.choices(
+        ["lease", "record", "cancel", "close", "promote", "double", "sweep"], [40, 40, 1, 2, 8, 3, 2]
+    )[0]
+    match action:
+        case "lease":
+            held.extend(await engine.lease(dice.choice(sessions), dice.randint(1, 12)))
+        case "record" if held:
+            batch = [held.pop(dice.randrange(len(held))) for _ in range(dice.randint(1, min(8, len(held))))]
+            outcomes = [dice.choices([1, 2, 3, 4], [85, 8, 3, 4])[0] for _ in batch]
+            texts = [_output(dice) if o == 1 else dice.choice(["broken", "final"]) for o in outcomes]
+            verdicts = await engine.record(*zip(batch, outcomes, texts, strict=True))
+            assert set(verdicts) <= {1, 2, 3}
+            if dice.random() < 0.2:
+                again = await engine.record(*((lease, 1, '"again"') for lease in batch))
+                assert 1 not in again
+        case "double" if held:
+            lease = dice.choice(held)
+            assert sorted(await engine.complete(lease, lease, output="[]"))[1:] != [1]
+            held.remove(lease)
+        case "cancel" if runs:
+            await engine.rows("select * from pgflow.cancel_runs(%s::uuid[])", [dice.choice(runs)])
+        case "close":
+            session = dice.choice(sessions)
+            await engine.rows("select pgflow.close_sessions(%s::uuid[], array[1], %s)", [session], dice.random() < 0.5)
+            sessions.remove(session)
+            sessions.append(await engine.open_session())
+        case "promote":
+            await engine.rows("update pgflow.step_tasks set available_at = pgflow.now() where available_at is not null")
+            await engine.rows("select pgflow.promote_tasks()")
+        case "sweep":
+            await engine.rows("select pgflow.sweep_sessions()")
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_happens_counters_messages_and_statuses_agree(
+    conn: psycopg.AsyncConnection[Any], seed: int
+) -> None:
+    dice = random.Random(seed)
+    engine = Transitions(conn)
+    sessions = [await engine.open_session() for _ in range(3)]
+    runs = []
+    for n in range(3):
+        await _define_random(engine, dice, f"flow{n}")
+        runs += [await engine.start(f"flow{n}", {"n": n}) for _ in range(3)]
+    held: list[Lease] = []
+    for _ in range(150):
+        await _act(engine, dice, sessions, held, runs)
+        await engine.assert_invariants()
+
+    for _ in range(200):
+        await engine.rows("update pgflow.step_tasks set available_at = pgflow.now() where available_at is not null")
+        await engine.rows("select pgflow.promote_tasks()")
+        held += await engine.lease(sessions[0])
+        if not held:
+            break
+        await engine.complete(*held, output="[1]")
+        held = []
+        open_runs = await engine.rows("select 1 from pgflow.runs where status = 'started'")
+        if not open_runs:
+            break
+        # What other sessions still hold goes back, so that the rest can be finished here.
+        others = [s for s in sessions[1:]]
+        await engine.rows("select pgflow.return_leases(%s::uuid[], false)", others)
+    await engine.assert_invariants()
+    assert not await engine.rows("select run_id, status from pgflow.runs where status = 'started'")
+    assert await engine.messages() == []
