@@ -51,7 +51,9 @@ begin
                   v_step.timeout::text, v_step.handler, v_step.params::jsonb::text, v_step.base_delay_s::text,
                   v_step.max_delay_s::text, v_step.queue],
             array[array(select slug from unnest(p_depends_on) as u (slug) order by slug collate "C")::text, p_step_type,
-                  p_initial_tasks::text, p_max_attempts::text, p_timeout::text, p_handler, p_params::jsonb::text,
+                  p_initial_tasks::text, p_max_attempts::text, p_timeout::text, p_handler,
+                  -- Equal as JSON is equal: 1.0 and 1, keys in any order.
+                  case when v_step.params::jsonb = p_params::jsonb then v_step.params else p_params end::jsonb::text,
                   p_base_delay_s::text, p_max_delay_s::text, p_queue]
         );
         if v_differences is not null then

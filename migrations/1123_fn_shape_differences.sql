@@ -20,7 +20,7 @@ as $$
     difference as (
         select coalesce(e.path, w.path) as path,
                case
-                   when w.path is null then coalesce(e.path, '') || ' is there already'
+                   when w.path is null then e.path || ' exists, not asked for'
                    when e.path is null then w.path || ' is new'
                    else format('%s is %s, asked for: %s', e.path, pgflow.shown(e.value), pgflow.shown(w.value))
                end as words

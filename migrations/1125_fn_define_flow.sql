@@ -14,9 +14,12 @@ as $$
 declare
     v_flow pgflow.workflows;
     v_version pgflow.workflow_versions;
+    v_has_steps constant boolean := json_array_length(p_steps) > 0;
     v_wanted jsonb;
+    v_existing jsonb;
     v_differences text;
     v_step json;
+    v_slug text;
     v_is_new boolean;
 begin
     p_max_attempts := coalesce(p_max_attempts, 3);
@@ -32,6 +35,12 @@ begin
                 sqlerrm using errcode = 'PF400', constraint = 'INVALID_JSON';
     end;
 
+    select value ->> 'slug' into v_slug from json_array_elements(p_steps) group by 1 having count(*) > 1 limit 1;
+    if found then
+        raise exception 'steps: "%" is the slug of two steps; choose another for one of them', v_slug
+            using errcode = 'PF400', constraint = 'DUPLICATE_STEP';
+    end if;
+
     loop
         select * into v_flow from pgflow.workflows where workflow_slug = p_workflow_slug for no key update;
         v_is_new := not found;
@@ -45,25 +54,22 @@ begin
     end loop;
     if not v_is_new then
         for v_version in
-            select * from pgflow.workflow_versions as v where v.workflow_slug = p_workflow_slug
+            select * from pgflow.workflow_versions as v
+            where v.workflow_slug = p_workflow_slug and (v_has_steps or v.version = v_flow.latest_version)
             order by v.version = v_flow.latest_version desc, v.version
         loop
-            exit when json_array_length(p_steps) = 0 and v_version.version <> v_flow.latest_version;
-            v_differences := pgflow.shape_differences(
-                case
-                    when json_array_length(p_steps) = 0
-                        then jsonb_set(pgflow.version_shape(v_version.version_id), '{steps}', '{}')
-                    else pgflow.version_shape(v_version.version_id)
-                end, v_wanted);
-            if v_differences is null then
+            v_existing := pgflow.version_shape(v_version.version_id);
+            if not v_has_steps then
+                v_existing := jsonb_set(v_existing, '{steps}', '{}');
+            end if;
+            if v_existing = v_wanted then
                 return query select v_version.version_id, v_version.version, false;
                 return;
             end if;
+            -- The latest comes first.
+            v_differences := coalesce(v_differences, pgflow.shape_differences(v_existing, v_wanted));
         end loop;
-        if not p_new_version then
-            select pgflow.shape_differences(pgflow.version_shape(v.version_id), v_wanted) into v_differences
-            from pgflow.workflow_versions as v
-            where v.workflow_slug = p_workflow_slug and v.version = v_flow.latest_version;
+        if not coalesce(p_new_version, false) then
             raise exception 'slug: flow "%" exists with another shape: %; use the same shape, another slug, or set new_version',
                 p_workflow_slug, v_differences using errcode = 'PF409', constraint = 'FLOW_EXISTS';
         end if;
@@ -74,6 +80,13 @@ begin
         returning * into v_flow;
     end if;
 
+    -- Shared queues are made in one order by all, or two definitions could wait for each other.
+    perform pgflow.ensure_queue(q.name)
+    from (
+        select distinct name collate "C" as name
+        from (select p_queue union all select value ->> 'queue' from json_array_elements(p_steps)) as asked (name)
+        where pgflow.is_valid_slug(name) order by 1
+    ) as q;
     insert into pgflow.workflow_versions (
         workflow_id, workflow_slug, version, max_attempts, timeout, base_delay_s, max_delay_s, queue, queue_id
     ) values (
