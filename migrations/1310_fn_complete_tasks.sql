@@ -57,7 +57,11 @@ begin
                     s.expanded_count, s.initial_tasks - s.remaining_tasks + c.task_count + c_window))
                 else 0
             end,
-            status = case when s.remaining_tasks = c.task_count then 'completed' else s.status end,
+            status = case
+                when s.remaining_tasks = c.task_count
+                     and not (s.is_map and s.output_bytes + c.output_bytes > p_max_output_bytes) then 'completed'
+                else s.status
+            end,
             completed_at = case when s.remaining_tasks = c.task_count then v_now end,
             output = c.output::json,
             revision = r.revision + 1
