@@ -24,8 +24,8 @@ begin
         where v.workflow_slug = p_workflow_slug and r.completed_at is null
     );
     if cardinality(v_active) > 0 and not p_force then
-        raise exception 'flow: "%" has % active runs; wait for them, or delete with force to cancel them',
-            p_workflow_slug, cardinality(v_active) using errcode = 'PF412', constraint = 'FLOW_HAS_ACTIVE_RUNS';
+        raise exception 'flow: "%" has %; wait, or delete with force, which cancels active runs', p_workflow_slug,
+            case cardinality(v_active) when 1 then '1 active run' else cardinality(v_active) || ' active runs' end using errcode = 'PF412', constraint = 'FLOW_HAS_ACTIVE_RUNS';
     end if;
     if cardinality(v_active) > 0 then
         select count(*) filter (where c.cancelled) into v_cancelled
@@ -37,11 +37,12 @@ begin
         join pgflow.queues as q on q.queue_id = v.queue_id and q.queue_name is null
         where v.workflow_slug = p_workflow_slug
     );
-    -- Routes of this flow's own handlers in shared queues; a handler that other flows use keeps its route.
+    -- In shared queues only the routes of handlers that bear this flow's name: another could be taken up by another
+    -- flow at this very moment, and its runs would wait on a route that is gone. Routes of scopes go by prune_names.
     v_routes := array(
         select r.route_id from pgflow.workflow_steps as s
-        join pgflow.routes as r on r.queue_id = s.queue_id and r.handler = s.handler
-        where s.workflow_slug = p_workflow_slug
+        join pgflow.routes as r on r.queue_id = s.queue_id and r.handler = s.handler and r.scope = ''
+        where s.workflow_slug = p_workflow_slug and starts_with(s.handler, p_workflow_slug || '.')
           and not exists (
               select from pgflow.workflow_steps as o
               where o.queue_id = s.queue_id and o.handler = s.handler and o.workflow_slug <> p_workflow_slug

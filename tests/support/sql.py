@@ -52,3 +52,12 @@ async def at_once(dsn: str, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> lis
 async def values(conn: AsyncConnection[Any], query: str, *given: Any) -> list[Any]:
     """The first column of a query."""
     return [row[0] for row in await (await conn.execute(query, given)).fetchall()]  # type: ignore[arg-type]
+
+
+async def someone_waits(conn: AsyncConnection[Any]) -> None:
+    """Returns when a connection of this database waits for a lock that another holds."""
+    query = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    async with asyncio.timeout(10):
+        while not await values(conn, query):
+            await conn.execute("select pg_stat_clear_snapshot()")
+            await asyncio.sleep(0.01)
