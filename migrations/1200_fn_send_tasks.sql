@@ -16,8 +16,22 @@ as $$
 declare
     v_message_ids bigint[];
     v_routes text;
+    v_queue_ids int[];
 begin
-    if cardinality(p_run_ids) is distinct from 0 and p_run_ids is not null then
+    if cardinality(p_run_ids) > 0 then
+        v_queue_ids := array(
+            select distinct r.queue_id
+            from (select distinct route_id from unnest(p_route_ids) as u (route_id)) as u
+            join pgflow.routes as r on r.route_id = u.route_id
+        );
+        if cardinality(v_queue_ids) = 1 then
+            -- send_batch answers in the order of its messages.
+            v_message_ids := array(select pgmq.send_batch('pgflow_' || v_queue_ids[1], array(
+                select jsonb_build_object('k', route_id, 'r', run_id, 's', step_index, 'i', task_index)
+                from unnest(p_run_ids, p_step_indexes, p_task_indexes, p_route_ids)
+                    as u (run_id, step_index, task_index, route_id)
+            )));
+        else
         with task as materialized (
             select u.run_id, u.step_index, u.task_index, u.route_id, u.item, r.queue_id,
                    row_number() over (partition by r.queue_id order by u.item) as position
@@ -33,12 +47,12 @@ begin
             from task group by task.queue_id
         ),
         sent as materialized (
-            -- send_batch answers in the order of its messages; the task at a position finds its id there.
             select queue.queue_id, array(select pgmq.send_batch('pgflow_' || queue.queue_id, queue.messages)) as ids
             from queue
         )
         select array_agg(sent.ids[task.position] order by task.item) into v_message_ids
         from task join sent on sent.queue_id = task.queue_id;
+        end if;
 
         select case when count(*) > 100 then '*' else string_agg(route_id::text, ',') end into v_routes
         from (select distinct route_id from unnest(p_route_ids) as u (route_id)) as distinct_route;
