@@ -211,7 +211,7 @@ async def test_a_watch_survives_the_loss_of_every_connection(channel: grpc.aio.C
     watching = asyncio.create_task(watch(channel, run_id))
     await asyncio.sleep(0.05)
     await conn.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity"
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
         " where datname = current_database() and pid <> pg_backend_pid()"
     )
     await start_run(channel, "f")
