@@ -16,8 +16,8 @@ from stepgres_service.store.queries import load_queries
 _SQL = load_queries("flows")
 
 
-def _step_json(step: StepSpec) -> dict[str, Any]:
-    return {
+def _step_json(step: StepSpec) -> str:
+    fields = {
         "slug": step.slug,
         "depends_on": step.depends_on,
         "step_type": step.step_type.value,
@@ -28,13 +28,13 @@ def _step_json(step: StepSpec) -> dict[str, Any]:
         "max_delay_s": step.max_delay_s,
         "queue": step.queue,
         "handler": step.handler,
-        "params": None if step.params is None else json.loads(step.params),
     }
+    # Params go in as the text they are: parsed and written again they could come out longer, or other.
+    return f'{json.dumps(fields)[:-1]}, "params": {step.params or "null"}}}'
 
 
-def _compact(steps: list[dict[str, Any]]) -> str:
-    # As short as what was measured at the edge: the database measures params again.
-    return json.dumps(steps, ensure_ascii=False, separators=(",", ":"))
+def _steps_json(steps: Sequence[StepSpec]) -> str:
+    return f"[{','.join(map(_step_json, steps))}]"
 
 
 class FlowStore:
@@ -66,7 +66,7 @@ class FlowStore:
                     spec.base_delay_s,
                     spec.max_delay_s,
                     spec.queue,
-                    _compact([_step_json(step) for step in spec.steps]),
+                    _steps_json(spec.steps),
                     new_version,
                 ),
             )
@@ -122,20 +122,21 @@ class FlowStore:
         """
         async with self._database.connection() as conn:
             row = await (await conn.execute(_SQL["version_of"], (version, version, flow))).fetchone()
-            if row is None:
-                raise NotFound(
-                    f'flow: no flow is called "{flow}"; create it, or see `stepgres flow list`',
-                    reason=Reason.FLOW_NOT_FOUND,
-                    field="flow",
-                )
-            if row[0] is None:
-                raise NotFound(
-                    f'version: flow "{flow}" has no version {version}; its latest is {row[1]}',
-                    reason=Reason.FLOW_VERSION_NOT_FOUND,
-                    field="version",
-                )
-            (found,) = await self._read(conn, [row[0]])
-        return found
+            # Read by a second statement: nothing is found when the flow was deleted between the two.
+            found = await self._read(conn, [row[0]]) if row is not None and row[0] is not None else []
+        if row is not None and row[0] is None:
+            raise NotFound(
+                f'version: flow "{flow}" has no version {version}; its latest is {row[1]}',
+                reason=Reason.FLOW_VERSION_NOT_FOUND,
+                field="version",
+            )
+        if not found:
+            raise NotFound(
+                f'flow: no flow is called "{flow}"; create it, or see `stepgres flow list`',
+                reason=Reason.FLOW_NOT_FOUND,
+                field="flow",
+            )
+        return found[0]
 
     async def versions(self, flow: str) -> list[int]:
         """Numbers of a flow's versions, ascending."""
@@ -190,10 +191,11 @@ class FlowStore:
             cursor = await conn.execute(_SQL["steps_by_version"], (list(version_ids),))
             for row in await cursor.fetchall():
                 steps.setdefault(row[0], []).append(_step(row))
-        return [_flow(row, tuple(steps.get(row[0], ()))) for row in flows]
+        # A step may have been added since the flows were read: then the steps themselves are the count.
+        return [_flow(row, tuple(found := steps.get(row[0], ())), len(found) or row[10]) for row in flows]
 
 
-def _flow(row: Sequence[Any], steps: tuple[Step, ...]) -> Flow:
+def _flow(row: Sequence[Any], steps: tuple[Step, ...], step_count: int) -> Flow:
     spec = FlowSpec(
         slug=row[1],
         max_attempts=row[4],
@@ -202,7 +204,7 @@ def _flow(row: Sequence[Any], steps: tuple[Step, ...]) -> Flow:
         max_delay_s=row[7],
         queue=row[8],
     )
-    return Flow(spec, row[2], row[0], row[3], steps, row[10], row[9])
+    return Flow(spec, row[2], row[0], row[3], steps, step_count, row[9])
 
 
 def _step(row: Sequence[Any]) -> Step:
