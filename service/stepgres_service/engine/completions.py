@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -27,8 +28,6 @@ from stepgres_service.engine.tokens import token_columns
 from stepgres_service.errors import Reason, StepgresError
 from stepgres_service.store.lane import BatchRefused, Lane, LaneBusy, LaneDown
 from stepgres_service.store.tasks import EndedRun, Exchange, ResultColumns
-
-
 _log = structlog.get_logger(__name__)
 
 #: Seconds a lane rests after a fault of ours.
@@ -242,14 +241,18 @@ class Completions:
             self._settle_leases(batch, exchange)
 
     async def _load_definitions(self, exchange: Exchange) -> None:
-        """Loads what the leased tasks refer to. Should that fail, they are not handed out; the comparison frees them."""
+        """Loads what the leased tasks refer to.
+
+        Without it they are not handed out: the comparison frees them, or they are cancelled with their deleted flow.
+        """
         for leased in exchange.leased:
             for version_id, step_index in {(t.version_id, t.step_index) for t in leased}:
+                if self._definitions.get(version_id, step_index) is not None:
+                    continue
+                with suppress(StepgresError):
+                    await self._definitions.load(version_id, step_index)
                 if self._definitions.get(version_id, step_index) is None:
-                    try:
-                        await self._definitions.load(version_id)
-                    except StepgresError:
-                        leased[:] = [task for task in leased if task.version_id != version_id]
+                    leased[:] = [task for task in leased if task.version_id != version_id]
 
     def _give_back(self, batch: _Batch) -> None:
         self._settle_leases(batch, None)

@@ -144,7 +144,7 @@ class SessionRegistry:
         now = asyncio.get_running_loop().time()
         for lease in resumed.held:
             token, parts = held[lease.item]
-            await self._definitions.load(lease.version_id)
+            await self._definitions.load(lease.version_id, parts.step_index)
             timeout_s = self._definitions.timeout_s(lease.version_id, parts.step_index) or 0.0
             session.leases[token] = now + timeout_s - lease.age_s + TIMEOUT_SLACK_S
 
