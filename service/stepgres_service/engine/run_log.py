@@ -12,6 +12,18 @@ from stepgres_service.store.tasks import EndedRun
 _log = structlog.get_logger(__name__)
 
 
+def log_end(run_id: str, flow: str | None, status: str, duration_s: float) -> None:
+    """Logs a run that has ended.
+
+    Args:
+        run_id: the run.
+        flow: its flow; None when it was deleted.
+        status: how it ended.
+        duration_s: seconds from its start.
+    """
+    _log.info("run ended", run_id=run_id, flow=flow, status=status, duration_ms=round(duration_s * 1000, 1))
+
+
 def log_ended(runs: Sequence[EndedRun], definitions: DefinitionCache) -> None:
     """Logs runs that have ended.
 
@@ -21,10 +33,4 @@ def log_ended(runs: Sequence[EndedRun], definitions: DefinitionCache) -> None:
     """
     for run in runs:
         flow = definitions.get(run.version_id, 0)
-        _log.info(
-            "run ended",
-            run_id=run.run_id,
-            flow=flow.spec.slug if flow is not None else None,
-            status=run.status,
-            duration_ms=round(run.duration_s * 1000, 1),
-        )
+        log_end(run.run_id, flow.spec.slug if flow is not None else None, run.status, run.duration_s)

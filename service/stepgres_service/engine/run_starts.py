@@ -15,9 +15,10 @@ from uuid import UUID
 
 import structlog
 
+from stepgres_service.engine.run_log import log_end
 from stepgres_service.engine.run_refusals import start_refusal
 from stepgres_service.errors import InvalidArgument, Reason, ResourceExhausted, StepgresError, Unavailable, Violation
-from stepgres_service.model import Run
+from stepgres_service.model import Run, RunStatus
 from stepgres_service.store.lane import BatchRefused, LaneBusy
 from stepgres_service.store.runs import RunStart, RunStore, StartedBatch
 
@@ -204,6 +205,9 @@ class RunStarts:
                 # Sent twice after a broken commit, our own run answers `existing`.
                 created = verdict.run_id == item.start.run_id
                 item.settle(Started(verdict.run_id, created, started.runs.get(verdict.run_id)))
+                if created and verdict.status not in (None, RunStatus.STARTED):
+                    # Nothing to do: no steps, or only maps over nothing.
+                    log_end(str(verdict.run_id), item.start.flow, str(verdict.status), 0.0)
             else:
                 item.settle(start_refusal(item.start, verdict))
         if started.ready_routes:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from stepgres_service.engine.run_log import log_end
 from stepgres_service.engine.run_refusals import payloads_too_large, run_not_found
 from stepgres_service.engine.run_starts import RunStarts, Started
 from stepgres_service.errors import NotFound, Reason, StepgresError
@@ -184,6 +185,9 @@ class Runs:
         run = None if cancelled is None else await self._store.get_run(run_id, full=False)
         if cancelled is None or run is None:
             raise run_not_found(run_id)
+        if cancelled and run[0].completed_at is not None:
+            ended = run[0].completed_at - run[0].started_at
+            log_end(str(run_id), run[0].flow, run[0].status, ended.total_seconds())
         return run[0], cancelled
 
     async def _find_step(self, run_id: UUID, step: str) -> int | None:

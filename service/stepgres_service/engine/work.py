@@ -131,7 +131,9 @@ class WorkEngine:
         if payload == "*":
             self._loops[0].kick()
         else:
-            self.dispatcher.runs_ended({UUID(run_id).bytes for run_id in payload.split(",")})
+            run_ids = {UUID(run_id).bytes for run_id in payload.split(",")}
+            self.dispatcher.runs_ended(run_ids)
+            self._touch(run_ids, ended=True)
 
     def _on_expand(self, payload: str, pid: int) -> None:
         self.expander.kick()

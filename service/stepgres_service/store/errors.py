@@ -31,7 +31,7 @@ _PATH = re.compile(r"([a-z_]+(?:\.[a-z_]+|\[\d+\])*): ")
 def translate(error: psycopg.Error) -> StepgresError:
     """The domain's word for a database error."""
     state = error.sqlstate or ""
-    text = error.diag.message_primary or str(error).strip() or type(error).__name__
+    text = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
     path = found[1] if (found := _PATH.match(text)) else ""
     if state == "PF400":
         message = text.removeprefix(f"{path}: ")

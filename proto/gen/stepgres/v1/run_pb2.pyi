@@ -35,7 +35,7 @@ class TaskCounts(_message.Message):
     total: _builtins.int
     """Number of tasks. Not given while unknown: a map whose dependency is not done."""
     open: _builtins.int
-    """Queued or leased."""
+    """Not ended: queued, leased, or not created yet."""
     completed: _builtins.int
     """Completed."""
     failed: _builtins.int

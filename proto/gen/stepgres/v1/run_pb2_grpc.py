@@ -102,7 +102,10 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetRun(self, request, context):
-        """Reads one run. Codes: NOT_FOUND (RUN_NOT_FOUND).
+        """Reads one run. Outputs of steps are left out when they do not fit into a response beside input and output.
+
+        Codes: NOT_FOUND (RUN_NOT_FOUND); INVALID_ARGUMENT (PAYLOAD_TOO_LARGE, on `view`) when input and output alone do
+        not fit: read the run BASIC and its tasks one by one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

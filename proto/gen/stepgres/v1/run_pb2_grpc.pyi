@@ -29,7 +29,11 @@ class RunServiceStub:
     Codes: INVALID_ARGUMENT for the request as a whole; what is wrong with one item is in its result.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]
-    """Reads one run. Codes: NOT_FOUND (RUN_NOT_FOUND)."""
+    """Reads one run. Outputs of steps are left out when they do not fit into a response beside input and output.
+
+    Codes: NOT_FOUND (RUN_NOT_FOUND); INVALID_ARGUMENT (PAYLOAD_TOO_LARGE, on `view`) when input and output alone do
+    not fit: read the run BASIC and its tasks one by one.
+    """
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]
     """Lists runs, newest first. Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN)."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_run_pb2.ListTasksRequest, _run_pb2.ListTasksResponse]
@@ -81,7 +85,11 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.GetRunRequest,
         context: _aio.ServicerContext[_run_pb2.GetRunRequest, _abc.Awaitable[_run_pb2.GetRunResponse]],
     ) -> _abc.Awaitable[_run_pb2.GetRunResponse]:
-        """Reads one run. Codes: NOT_FOUND (RUN_NOT_FOUND)."""
+        """Reads one run. Outputs of steps are left out when they do not fit into a response beside input and output.
+
+        Codes: NOT_FOUND (RUN_NOT_FOUND); INVALID_ARGUMENT (PAYLOAD_TOO_LARGE, on `view`) when input and output alone do
+        not fit: read the run BASIC and its tasks one by one.
+        """
 
     @_abc_1.abstractmethod
     def ListRuns(
