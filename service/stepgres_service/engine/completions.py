@@ -28,6 +28,7 @@ from stepgres_service.engine.tokens import token_columns
 from stepgres_service.errors import Reason, StepgresError
 from stepgres_service.store.lane import BatchRefused, Lane, LaneBusy, LaneDown
 from stepgres_service.store.tasks import EndedRun, Exchange, ResultColumns
+
 _log = structlog.get_logger(__name__)
 
 #: Seconds a lane rests after a fault of ours.
