@@ -6,7 +6,7 @@ import difflib
 import heapq
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from stepgres_service.errors import Reason, Violation
@@ -17,8 +17,8 @@ _HANDLER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,259}\Z")
 
 #: Violations that are looked for; who has more fixes these first.
 MAX_VIOLATIONS = 1000
-#: Comparisons of names that hints may cost: some 50 ms.
-_HINT_COMPARISONS = 2000
+#: What hints may cost a definition, in comparisons of short names: 0.1 s for the worst names.
+_HINT_COMPARISONS = 4000
 
 #: Field -> lowest and highest value, in a flow and in a step.
 RANGES: dict[str, tuple[int, int]] = {
@@ -156,19 +156,38 @@ def _check_flow(spec: FlowSpec, max_steps: int, max_dependencies: int) -> Iterat
     yield from _check_circles(spec, first)
 
 
+class _Hints:
+    """What was meant by a name that does not exist, while the budget lasts."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = list(names)
+        self._by_lower = {name.lower(): name for name in self._names}
+        self._budget = _HINT_COMPARISONS
+
+    def closest(self, name: str) -> str | None:
+        """The name that is most like it, if any is."""
+        if (same := self._by_lower.get(name.lower())) is not None:
+            return same
+        # The time of a comparison grows with the square of the length.
+        cost = len(self._names) * (1 + len(name) ** 2 // 256)
+        if cost > self._budget:
+            return None
+        self._budget -= cost
+        return next(iter(difflib.get_close_matches(name, self._names, n=1)), None)
+
+
 def _check_unknown(spec: FlowSpec, index_of: dict[str, int]) -> Iterator[Violation]:
-    hints = _HINT_COMPARISONS // max(1, len(index_of))
+    hints = _Hints(index_of)
     for index, step in enumerate(spec.steps):
         for position, slug in enumerate(step.depends_on):
             if slug in index_of:
                 continue
-            close = difflib.get_close_matches(slug, index_of, n=1) if hints > 0 and len(slug) <= 128 else []
-            hints -= 1
+            close = hints.closest(slug)
             yield Violation(
                 f"steps[{index}].depends_on[{position}]",
                 Reason.UNKNOWN_DEPENDENCY,
                 f'step "{_shown(step.slug)}" depends on "{_shown(slug)}", which flow "{_shown(spec.slug)}" does not '
-                "have; " + (f'did you mean "{close[0]}"?' if close else "add that step, or drop the dependency"),
+                "have; " + (f'did you mean "{close}"?' if close else "add that step, or drop the dependency"),
             )
 
 

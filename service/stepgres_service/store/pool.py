@@ -46,6 +46,7 @@ class Database:
         self._timeout_s = timeout_s
         #: Of the cluster; binds page tokens and cursors to it. Set by open().
         self.system_id = ""
+        self._check: asyncio.Task[None] | None = None
         self._pool = AsyncConnectionPool(
             dsn,
             min_size=min_size,
@@ -86,6 +87,8 @@ class Database:
 
     async def close(self) -> None:
         """Closes every connection of the pool."""
+        if self._check is not None:
+            self._check.cancel()
         await self._pool.close()
 
     @contextlib.asynccontextmanager
@@ -96,8 +99,14 @@ class Database:
             StepgresError: whatever the database raises inside, translated.
         """
         with translated():
-            async with self._pool.connection() as conn:
-                yield conn
+            try:
+                async with self._pool.connection() as conn:
+                    yield conn
+            except psycopg.OperationalError:
+                # Where one connection was lost the others probably were, too: the next caller should not meet them.
+                if self._check is None or self._check.done():
+                    self._check = asyncio.create_task(self._pool.check(), name="pool check")
+                raise
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
