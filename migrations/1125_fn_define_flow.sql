@@ -2,11 +2,14 @@
 --   p_steps: array of objects with the keys of version_shape and slug; a step stands behind its dependencies.
 --   nothing -> version 1; a shape that equals any existing version -> that version, created = false; without steps
 --   only the options of the latest version are compared; p_new_version: another shape -> version latest + 1.
+--   p_default_queue: shared queue of a flow that is made without p_queue; null = a queue of its own. It is no part of
+--   the shape: a server that gets another default still knows every flow. A new version stays where its flow is.
 --   Raises PF400 for a bad value, PF409 with the differences from the latest version.
 --   Race-safe: the flow's row orders creators; of equal shapes one wins and the others see it.
+drop function if exists pgflow.define_flow(text, int, int, int, int, text, json, boolean);
 create or replace function pgflow.define_flow(
     p_workflow_slug text, p_max_attempts int, p_timeout int, p_base_delay_s int, p_max_delay_s int, p_queue text,
-    p_steps json, p_new_version boolean default false
+    p_steps json, p_new_version boolean default false, p_default_queue text default null
 ) returns table (version_id int, version int, created boolean)
 language plpgsql
 as $$
@@ -21,11 +24,13 @@ declare
     v_step json;
     v_slug text;
     v_is_new boolean;
+    v_queue_id int;
 begin
     p_max_attempts := coalesce(p_max_attempts, 3);
     p_timeout := coalesce(p_timeout, 30);
     perform pgflow.check_name('slug', p_workflow_slug);
-    perform pgflow.check_options('', p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue);
+    perform pgflow.check_options(
+        '', p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, coalesce(p_queue, p_default_queue));
     begin
         v_wanted := pgflow.wanted_shape(
             p_workflow_slug, p_max_attempts, p_timeout, p_base_delay_s, p_max_delay_s, p_queue, p_steps);
@@ -62,6 +67,12 @@ begin
             if not v_has_steps then
                 v_existing := jsonb_set(v_existing, '{steps}', '{}');
             end if;
+            -- Reading a flow shows the default's name: sent back as it was read, it is the same flow.
+            if v_version.queue is null
+                and p_queue = (select q.queue_name from pgflow.queues as q where q.queue_id = v_version.queue_id)
+            then
+                v_existing := jsonb_set(v_existing, '{queue}', to_jsonb(p_queue));
+            end if;
             if v_existing = v_wanted then
                 return query select v_version.version_id, v_version.version, false;
                 return;
@@ -80,6 +91,13 @@ begin
         returning * into v_flow;
     end if;
 
+    if p_queue is null then
+        select v.queue_id into v_queue_id from pgflow.workflow_versions as v
+        where v.workflow_slug = p_workflow_slug and v.queue is null limit 1;
+        if not found then
+            p_queue := p_default_queue;
+        end if;
+    end if;
     -- Shared queues are made in one order by all, or two definitions could wait for each other.
     perform pgflow.ensure_queue(q.name)
     from (
@@ -91,15 +109,7 @@ begin
         workflow_id, workflow_slug, version, max_attempts, timeout, base_delay_s, max_delay_s, queue, queue_id
     ) values (
         v_flow.workflow_id, p_workflow_slug, v_flow.latest_version, p_max_attempts, p_timeout, p_base_delay_s,
-        p_max_delay_s, p_queue,
-        coalesce(
-            -- Versions of a flow share the queue of their flow.
-            case when p_queue is null then (
-                select v.queue_id from pgflow.workflow_versions as v
-                where v.workflow_slug = p_workflow_slug and v.queue is null limit 1
-            ) end,
-            pgflow.ensure_queue(p_queue)
-        )
+        p_max_delay_s, v_flow.queue, coalesce(v_queue_id, pgflow.ensure_queue(p_queue))
     ) returning * into v_version;
     for v_step in select value from json_array_elements(p_steps) loop
         perform pgflow.add_step(

@@ -30,7 +30,7 @@ class Definitions:
         store: reads and writes definitions.
         max_steps: steps a flow may have.
         max_dependencies: dependencies a step may have.
-        default_queue: shared queue of flows that name none; None = each has a queue of its own.
+        default_queue: shared queue of flows that are made without one; None = each has a queue of its own.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Definitions:
         else:
             # Seconds for millions of dependencies: the streams of this coordinator must not wait for them.
             spec = await asyncio.to_thread(self._checked, spec, found)
-        return await self._store.define(spec, new_version=new_version)
+        return await self._store.define(spec, new_version=new_version, default_queue=self._default_queue)
 
     def _checked(self, spec: FlowSpec, found: Sequence[Violation]) -> FlowSpec:
         _refuse(found, check_flow(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies))
-        return replace(spec, steps=tuple(topological_order(spec.steps)), queue=spec.queue or self._default_queue)
+        return replace(spec, steps=tuple(topological_order(spec.steps)))
 
     async def add_step(self, flow: str, step: StepSpec, *, found: Sequence[Violation] = ()) -> tuple[Step, bool, int]:
         """Appends a step to the latest version: (step, created, version).

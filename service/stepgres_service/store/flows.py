@@ -43,12 +43,13 @@ class FlowStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def define(self, spec: FlowSpec, *, new_version: bool) -> tuple[Flow, bool]:
+    async def define(self, spec: FlowSpec, *, new_version: bool, default_queue: str | None = None) -> tuple[Flow, bool]:
         """Creates a flow, or finds the version that equals it.
 
         Args:
             spec: checked already; every step stands behind its dependencies.
             new_version: makes a version of another shape instead of refusing it.
+            default_queue: shared queue of a flow that is made without one; None = a queue of its own.
 
         Returns:
             The version, and whether it was created.
@@ -68,6 +69,7 @@ class FlowStore:
                     spec.queue,
                     _steps_json(spec.steps),
                     new_version,
+                    default_queue,
                 ),
             )
             row = await cursor.fetchone()

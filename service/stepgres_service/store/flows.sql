@@ -1,6 +1,6 @@
 -- define_flow --
 -- Creates a flow with its steps, or finds the version that equals it.
-select version_id, created from pgflow.define_flow(%s, %s, %s, %s, %s, %s, %s, %s)
+select version_id, created from pgflow.define_flow(%s, %s, %s, %s, %s, %s, %s, %s, %s)
 
 -- lock_flow --
 -- Waits for others who change the flow. A statement of its own: one that waits sees the tables as before the wait.
@@ -32,12 +32,13 @@ where w.workflow_slug = %s
 select version from pgflow.workflow_versions where workflow_slug = %s order by version
 
 -- flows_by_version --
--- Versions by key.
+-- Versions by key; the queue is the shared one that they are in, whether asked for or by default.
 select v.version_id, v.workflow_slug, v.version, w.latest_version, v.max_attempts, v.timeout, v.base_delay_s,
-       v.max_delay_s, v.queue, v.created_at,
+       v.max_delay_s, q.queue_name, v.created_at,
        (select count(*) from pgflow.workflow_steps as s where s.version_id = v.version_id)
 from pgflow.workflow_versions as v
 join pgflow.workflows as w on w.workflow_slug = v.workflow_slug
+join pgflow.queues as q on q.queue_id = v.queue_id
 where v.version_id = any(%s)
 order by v.workflow_slug
 
