@@ -6,6 +6,7 @@ A variable NAME_FILE names a file that holds the value, for secrets: STEPGRES_DA
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,6 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stepgres_service.errors import SetupError
 
 _MIB = 1 << 20
+#: The rule of slugs, as the database has it.
+_QUEUE = re.compile(r"(?!run\Z)[a-zA-Z_][a-zA-Z0-9_]{0,127}\Z")
 
 
 class _FileSource(PydanticBaseSettingsSource):
@@ -44,7 +47,10 @@ class _FileSource(PydanticBaseSettingsSource):
 class Settings(BaseSettings):
     """What a coordinator is started with."""
 
-    model_config = SettingsConfigDict(env_prefix="STEPGRES_", extra="ignore", populate_by_name=True)
+    # An empty variable is none: compose files and charts set what was left out to "".
+    model_config = SettingsConfigDict(
+        env_prefix="STEPGRES_", extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     database_url: str = Field(
         validation_alias=AliasChoices("STEPGRES_DATABASE_URL", "DATABASE_URL"),
@@ -70,7 +76,7 @@ class Settings(BaseSettings):
         5.0, ge=0.1, le=60, description="Seconds between looks for work that no notification announced."
     )
     drain_s: float = Field(20.0, ge=0, le=3600, description="Seconds that workers have to go elsewhere on SIGTERM.")
-    default_queue: str | None = Field(None, description="Shared queue of flows that name none.")
+    default_queue: str | None = Field(None, description="Shared queue of flows that are made without one.")
 
     max_input_bytes: int = Field(_MIB, ge=1, description="Bytes of a run input.")
     max_output_bytes: int = Field(_MIB, ge=1, description="Bytes of one task's output.")
@@ -118,6 +124,16 @@ class Settings(BaseSettings):
         host, _, port = value.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             raise ValueError("is no host:port")
+        return value
+
+    @field_validator("default_queue")
+    @classmethod
+    def _names_a_queue(cls, value: str | None) -> str | None:
+        # Here, or every CreateFlow would be refused for a name that its caller never sent.
+        if value is not None and not _QUEUE.match(value):
+            raise ValueError(
+                'is no name: use letters, digits and _ (a letter or _ first), 1 to 128 characters, not "run"'
+            )
         return value
 
     @model_validator(mode="after")

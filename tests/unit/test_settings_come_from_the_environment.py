@@ -76,6 +76,9 @@ def test_a_missing_address_is_told_with_the_ways_out():
         ("STEPGRES_MAX_ITEMS", "1000001"),
         ("STEPGRES_LOG_LEVEL", "loud"),
         ("STEPGRES_POOL_MAX", "1"),
+        ("STEPGRES_DEFAULT_QUEUE", "no queue"),
+        ("STEPGRES_DEFAULT_QUEUE", "run"),
+        ("STEPGRES_DEFAULT_QUEUE", "q" * 129),
     ],
 )
 def test_a_wrong_value_names_its_variable_and_itself(monkeypatch, variable, value):
@@ -87,6 +90,27 @@ def test_a_wrong_value_names_its_variable_and_itself(monkeypatch, variable, valu
     assert str(caught.value).startswith(f"{variable}: ")
     assert value in str(caught.value)
     assert ";" in str(caught.value) or "correct it" in str(caught.value)
+
+
+def test_an_empty_variable_is_none(monkeypatch):
+    # As a compose file makes them: STEPGRES_DEFAULT_QUEUE: ${DEFAULT_QUEUE:-}
+    for variable in (
+        "STEPGRES_DATABASE_URL",
+        "STEPGRES_DEFAULT_QUEUE",
+        "STEPGRES_LISTEN_DATABASE_URL",
+        "STEPGRES_LANES",
+    ):
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://fallback")
+
+    settings = Settings()
+
+    assert (settings.database_url, settings.default_queue, settings.listen_database_url, settings.lanes) == (
+        "postgresql://fallback",
+        None,
+        None,
+        2,
+    )
 
 
 def test_the_engine_gets_the_numbers():
