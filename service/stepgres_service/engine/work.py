@@ -11,6 +11,7 @@ from stepgres_service.engine.completions import Completions
 from stepgres_service.engine.contact import Contact
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.dispatch import Dispatcher
+from stepgres_service.engine.loop import Loop
 from stepgres_service.engine.registry import SessionRegistry
 from stepgres_service.engine.renewals import Renewals
 from stepgres_service.engine.run_log import log_ended
@@ -19,6 +20,7 @@ from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.sweeper import Sweeper
 from stepgres_service.engine.timeouts import TimeoutLoop
 from stepgres_service.engine.upkeep import Expander, Poller, ProgressWriter, Promoter, Pruner
+from stepgres_service.model import RunStatus
 from stepgres_service.store.flows import FlowStore
 from stepgres_service.store.lane import Lane
 from stepgres_service.store.listen import Listener
@@ -61,8 +63,9 @@ class WorkEngine:
         self.progress = ProgressWriter(self.tasks)
         self.expander = Expander(self.tasks, settings)
         self.promoter = Promoter(self.tasks, self.poller.kick)
-        self._loops = [
-            Renewals(sessions, self.registry, self.completions, contact, settings),
+        self._renewals = Renewals(sessions, self.registry, self.completions, contact, settings)
+        self._loops: list[Loop] = [
+            self._renewals,
             TimeoutLoop(self.registry, self.completions),
             Sweeper(sessions, contact, settings),
             self.poller,
@@ -75,7 +78,7 @@ class WorkEngine:
         self._listener = Listener(
             database,
             {"pgflow_ready": self._on_ready, "pgflow_ended": self._on_ended, "pgflow_expand": self._on_expand},
-            self.poller.kick,
+            self._on_connected,
         )
 
     # ------------------------------------------------------------------------------------------------ life
@@ -119,6 +122,11 @@ class WorkEngine:
         """Says that a transaction of ours ended runs whose tasks may be leased."""
         self.dispatcher.runs_ended({run_id.bytes for run_id in run_ids})
 
+    def _on_connected(self) -> None:
+        """Notifications may have been missed: look for work, and compare the leases."""
+        self.poller.kick()
+        self._renewals.kick()
+
     def _on_ready(self, payload: str, pid: int) -> None:
         if any(lane.pid == pid for lane in self._lanes):
             return  # its exchange has answered these routes already
@@ -129,7 +137,7 @@ class WorkEngine:
 
     def _on_ended(self, payload: str, pid: int) -> None:
         if payload == "*":
-            self._loops[0].kick()
+            self._renewals.kick()
         else:
             run_ids = {UUID(run_id).bytes for run_id in payload.split(",")}
             self.dispatcher.runs_ended(run_ids)
@@ -140,4 +148,8 @@ class WorkEngine:
 
     def _ended(self, runs: Sequence[EndedRun]) -> None:
         self._touch([UUID(run.run_id).bytes for run in runs], ended=True)
+        # A completed run has no task left; the others may, and their workers should not wait for the notification.
+        unsuccessful = {UUID(run.run_id).bytes for run in runs if run.status != RunStatus.COMPLETED}
+        if unsuccessful:
+            self.dispatcher.runs_ended(unsuccessful)
         log_ended(runs, self.definitions)

@@ -2,8 +2,8 @@
 
 An asyncio.Task a task would cost 4-6 µs. Most of it is not needed while a handler does not suspend: a *runner* is one
 asyncio.Task that executes queued tasks one after the other, each in a context of its own. The first that suspends
-keeps the runner for itself (so `asyncio.current_task()`, `timeout()` and cancellation mean what they should) and
-another runner takes the queue over.
+keeps the runner for itself (so `asyncio.current_task()`, `timeout()` and cancellation mean what they should); what
+stands behind it, and its handler's next tasks, get runners of their own, until one does not suspend any more.
 """
 
 from __future__ import annotations
@@ -134,9 +134,7 @@ class Executor:
         """Takes a slot and starts the handler, on the loop at its next turn or in a thread."""
         self.busy += 1
         if execution.handler.on_loop:
-            self._queue.append(execution)
-            if not self._running:
-                self._start_runner()
+            self._enqueue(execution)
         else:
             execution.timeout_s = execution.task.timeout_s
             self._deadlines.add(execution)
@@ -166,23 +164,30 @@ class Executor:
         if execution.coroutine is None:
             self._finish(execution, execution.outcome)
             return
+        self._enqueue(execution)
+
+    def _enqueue(self, execution: Execution) -> None:
+        if execution.handler.suspends:
+            self._start_runner(deque((execution,)))
+            return
         self._queue.append(execution)
         if not self._running:
-            self._start_runner()
+            self._running = True
+            self._start_runner(self._queue)
 
-    def _start_runner(self) -> None:
-        self._running = True
-        runner = self._loop.create_task(self._run(), name="stepgres-runner")
-        self._runners.add(runner)
-        runner.add_done_callback(self._runners.discard)
+    def _start_runner(self, queue: deque[Execution]) -> None:
+        self._runners.add(self._loop.create_task(self._run(queue), name="stepgres-runner"))
 
-    async def _run(self) -> None:
-        await self._work()
+    async def _run(self, queue: deque[Execution]) -> None:
+        try:
+            await self._work(queue)
+        finally:
+            self._runners.discard(asyncio.current_task())  # type: ignore[arg-type]
 
     @types.coroutine
-    def _work(self) -> Generator[Any, Any, None]:
+    def _work(self, queue: deque[Execution]) -> Generator[Any, Any, None]:
         """One runner's life; a generator, since it hands on what its handlers yield to the loop."""
-        queue, finish, copy = self._queue, self._finish, self._host.context.copy
+        finish, copy = self._finish, self._host.context.copy
         loads, completed, limit = _json.loads, _outcome.completed, self._host.max_output_bytes
         for _ in range(_BURST):
             if not queue:
@@ -190,9 +195,7 @@ class Executor:
             execution = queue.popleft()
             coroutine, future = execution.coroutine, None
             if execution.dropped:
-                if coroutine is not None:
-                    coroutine.close()
-                finish(execution, None)
+                self._skip(execution)
                 continue
             self.current = execution
             try:
@@ -209,22 +212,31 @@ class Executor:
             except BaseException as error:  # noqa: BLE001 whatever a handler raises fails its task and nothing else
                 finish(execution, _outcome.failed(error, execution.handler))
             else:
-                self._lend_runner(execution)
+                self._lend_runner(execution, queue)
                 yield from self._follow(execution, coroutine, context, future)
                 return
-        self._running = False
-        if queue:
-            self._start_runner()
+            execution.handler.suspends = False
+        if queue is self._queue:
+            self._running = bool(queue)
+            if queue:
+                self._start_runner(queue)
 
-    def _lend_runner(self, execution: Execution) -> None:
+    def _skip(self, execution: Execution) -> None:
+        """Nobody wants it any more, and it has not begun."""
+        if execution.coroutine is not None:
+            execution.coroutine.close()
+        self._finish(execution, None)
+
+    def _lend_runner(self, execution: Execution, queue: deque[Execution]) -> None:
         """The present runner belongs to a suspended execution from now on."""
+        execution.handler.suspends = True
         execution.runner = asyncio.current_task()
         execution.timeout_s = execution.task.timeout_s
         self._deadlines.add(execution)
-        if self._queue:
-            self._start_runner()
-        else:
+        if queue is self._queue:
             self._running = False
+            while queue:
+                self._start_runner(deque((queue.popleft(),)))
 
     def _follow(
         self,

@@ -51,7 +51,7 @@ def is_async(function: Callable[..., Any]) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Handler:
     """A function under a name."""
 
@@ -67,6 +67,8 @@ class Handler:
     non_retryable: tuple[type[BaseException], ...] = ()
     #: JSON Schema of its params; None = unknown.
     params_schema: Mapping[str, Any] | None = None
+    #: Learned by the executor: it suspended the last time, so it gets an asyncio.Task of its own from the start.
+    suspends: bool = False
 
     def message(self) -> worker_pb2.Handler:
         """How Hello tells of it."""

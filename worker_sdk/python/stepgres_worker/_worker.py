@@ -175,7 +175,8 @@ class Worker:
             await self._host.close()
             if self._own_transport:
                 await self._transport.close()
-            self._serving = False
+            self._serving = self._stop_asked = self._stop_now = False
+            self._ready = None
 
     def stop(self, *, now: bool = False) -> None:
         """Asks a serving worker to stop; returns at once, `serve` returns when it is done. Call it on the loop.
