@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: A runner lets the loop breathe after so many executions that did not suspend.
 _BURST = 256
+#: How long cancelled coroutines may clean up when the worker ends.
+_CLOSE_S = 5.0
 
 
 class Execution:
@@ -153,7 +155,8 @@ class Executor:
         runners = list(self._runners)
         for runner in runners:
             runner.cancel()
-        await asyncio.gather(*runners, return_exceptions=True)
+        if runners:
+            await asyncio.wait(runners, timeout=_CLOSE_S)  # a handler that ignores its cancellation is left behind
 
     def _finish(self, execution: Execution, outcome: Outcome | None) -> None:
         self.busy -= 1
@@ -182,7 +185,7 @@ class Executor:
         try:
             await self._work(queue)
         finally:
-            self._runners.discard(asyncio.current_task())  # type: ignore[arg-type]
+            self._runners.discard(asyncio.current_task())
 
     @types.coroutine
     def _work(self, queue: deque[Execution]) -> Generator[Any, Any, None]:
