@@ -106,8 +106,11 @@ class RawWorker:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Waits until frames have made the condition true; fails after 10 s or when the stream has ended."""
-        async with asyncio.timeout(WAIT_S), self._changed:
-            await self._changed.wait_for(lambda: condition() or self.closed)
+        try:
+            async with asyncio.timeout(WAIT_S), self._changed:
+                await self._changed.wait_for(lambda: condition() or self.closed)
+        except TimeoutError:
+            raise AssertionError(f"it did not come; what came: {len(self.tasks)} tasks, {len(self.acks)} acks, {self.cancelled=}, {self.lost=}, {self.drain=}") from None
         if not condition():
             raise AssertionError(f"the stream ended: {self.error}")
 
