@@ -220,7 +220,7 @@ class AsyncClient:
     async def start_run(
         self,
         flow: str,
-        input: Any = None,  # noqa: A002 the published name
+        input: Any = None,
         *,
         version: int = 0,
         idempotency_key: str | None = None,
@@ -368,7 +368,7 @@ class AsyncClient:
     async def execute(
         self,
         flow: str | Flow,
-        input: Any = None,  # noqa: A002 the published name
+        input: Any = None,
         step_functions: Mapping[str, Callable[..., Any]] | None = None,
         *,
         idempotency_key: str | None = None,

@@ -91,6 +91,8 @@ class Worker:
         self._serving = False
         self._stop_asked = False
         self._stop_now = False
+        #: Streams in a row that were welcomed and broke soon after.
+        self._short_lived = 0
         self._ready: asyncio.Event | None = None
 
     # ------------------------------------------------------------------------------------------------ public
@@ -296,8 +298,7 @@ class Worker:
 
     async def _open(self, old: Link | None) -> Link:
         """Opens a stream, again and again with full jitter."""
-        healthy = old is None or old.draining or self._clock.time() - old.welcomed >= _HEALTHY_S
-        attempt = 0 if healthy else 3
+        attempt = self._short_lived = self._next_attempt(old)
         if old is not None and old.ended and not old.draining:
             logger.info("the stream ended (%s); connecting again", old.error or "closed by the coordinator")
             await self._clock.sleep(full_jitter_s(attempt, random.random))
@@ -320,6 +321,12 @@ class Worker:
             else:
                 self._welcomed()
                 return link
+
+    def _next_attempt(self, old: Link | None) -> int:
+        """How many tries the backoff has seen: streams that were welcomed and broke at once count."""
+        if old is None or old.draining or self._clock.time() - old.welcomed >= _HEALTHY_S:
+            return 0
+        return self._short_lived + 1
 
     def _welcomed(self) -> None:
         welcome = self._session.welcome

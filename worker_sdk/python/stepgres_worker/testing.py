@@ -112,7 +112,7 @@ class FakeTransport:
     def send_task(
         self,
         handler: str,
-        input: Any = None,  # noqa: A002 the published name
+        input: Any = None,
         *,
         params: Any = None,
         flow: str = "",
@@ -160,7 +160,7 @@ class FakeTransport:
         self._hand_out()
         return task
 
-    async def run_task(self, handler: str, input: Any = None, **options: Any) -> Any:  # noqa: A002
+    async def run_task(self, handler: str, input: Any = None, **options: Any) -> Any:
         """`send_task`, then waits for the output.
 
         Raises:
