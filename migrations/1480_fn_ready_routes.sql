@@ -24,15 +24,19 @@ begin
         select distinct s.queue_id from active
         join pgflow.workflow_steps as s on s.version_id = active.version_id
     loop
-        -- Hops from route to route along the index.
-        return query execute format(
-            'with recursive waiting (route_id) as ('
-            '  (select (message->>''k'')::int from pgmq.q_pgflow_%1$s order by (message->>''k'')::int limit 1)'
-            '  union all'
-            '  select (select (q.message->>''k'')::int from pgmq.q_pgflow_%1$s as q'
-            '          where (q.message->>''k'')::int > waiting.route_id order by (q.message->>''k'')::int limit 1)'
-            '  from waiting where waiting.route_id is not null'
-            ') select route_id from waiting where route_id is not null', v_queue_id);
+        begin
+            -- Hops from route to route along the index.
+            return query execute format(
+                'with recursive waiting (route_id) as ('
+                '  (select (message->>''k'')::int from pgmq.q_pgflow_%1$s order by (message->>''k'')::int limit 1)'
+                '  union all'
+                '  select (select (q.message->>''k'')::int from pgmq.q_pgflow_%1$s as q'
+                '          where (q.message->>''k'')::int > waiting.route_id order by (q.message->>''k'')::int limit 1)'
+                '  from waiting where waiting.route_id is not null'
+                ') select route_id from waiting where route_id is not null', v_queue_id);
+        exception when undefined_table then
+            null; -- The queue was dropped with its flow since it was listed.
+        end;
     end loop;
 end
 $$;

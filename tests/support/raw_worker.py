@@ -110,7 +110,9 @@ class RawWorker:
             async with asyncio.timeout(WAIT_S), self._changed:
                 await self._changed.wait_for(lambda: condition() or self.closed)
         except TimeoutError:
-            raise AssertionError(f"it did not come; what came: {len(self.tasks)} tasks, {len(self.acks)} acks, {self.cancelled=}, {self.lost=}, {self.drain=}") from None
+            raise AssertionError(
+                f"it did not come; what came: {len(self.tasks)} tasks, {len(self.acks)} acks, {self.cancelled=}, {self.lost=}, {self.drain=}"
+            ) from None
         if not condition():
             raise AssertionError(f"the stream ended: {self.error}")
 

@@ -44,6 +44,12 @@ def translate(error: psycopg.Error) -> StepgresError:
         return FailedPrecondition(
             text, reason=Reason(error.diag.constraint_name or Reason.FLOW_HAS_ACTIVE_RUNS), field=path
         )
+    if state[:2] == "40" or state == "55P03":
+        return Unavailable(
+            f"other transactions were in the way ({text}); try again",
+            reason=Reason.DATABASE_UNAVAILABLE,
+            retry_after_s=0.1,
+        )
     if state[:2] in _AWAY or state in _AWAY_CODES or isinstance(error, psycopg.OperationalError | PoolTimeout):
         return Unavailable(
             f"the database cannot be reached now ({text}); try again",
