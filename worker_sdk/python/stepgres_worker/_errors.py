@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 if TYPE_CHECKING:
@@ -278,7 +279,11 @@ def from_status(code: str, message: str, details: bytes | None, *, target: str =
         target: address that was called, for the message of Unavailable.
     """
     reason, metadata, violations = "", {}, []
-    for detail in status_pb2.Status.FromString(details).details if details else ():
+    try:
+        found = status_pb2.Status.FromString(details or b"").details
+    except DecodeError:  # some proxy's; code and text stand alone
+        found = status_pb2.Status().details
+    for detail in found:
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.domain == ERROR_DOMAIN:
             reason, metadata = info.reason, dict(info.metadata)

@@ -1,0 +1,99 @@
+"""From a gRPC status with details to the class of the SDK, and errors through pickle."""
+
+from __future__ import annotations
+
+import pickle
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+
+import stepgres_worker as sdk
+from stepgres_worker import _errors
+
+
+def packed(*details: object) -> bytes:
+    status = status_pb2.Status(code=3, message="m")
+    for detail in details:
+        any_message = AnyMessage()
+        any_message.Pack(detail)  # type: ignore[arg-type]
+        status.details.append(any_message)
+    return status.SerializeToString()
+
+
+@pytest.mark.parametrize("code", [code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+def test_every_code_has_a_class(code: str) -> None:
+    error = _errors.from_status(code, "text", None)
+    assert isinstance(error, sdk.RequestError)
+    assert error.code == code
+    if code not in ("UNKNOWN", "CANCELLED"):
+        assert type(error) is not sdk.RequestError
+
+
+def test_details_are_read() -> None:
+    details = packed(
+        error_details_pb2.ErrorInfo(domain="stepgres", reason="INVALID_SLUG", metadata={"allowed": "128"}),
+        error_details_pb2.BadRequest(
+            field_violations=[
+                error_details_pb2.BadRequest.FieldViolation(field="steps[2].slug", description="bad", reason="R"),
+                error_details_pb2.BadRequest.FieldViolation(field="slug", description="worse"),
+            ]
+        ),
+        error_details_pb2.RetryInfo(),
+    )
+    error = _errors.from_status("INVALID_ARGUMENT", "two things are wrong", details)
+    assert type(error) is sdk.InvalidArgument
+    assert (str(error), error.reason, error.field) == ("two things are wrong", "INVALID_SLUG", "steps[2].slug")
+    assert error.metadata == {"allowed": "128"}
+    assert error.violations == (
+        sdk.FieldViolation("steps[2].slug", "bad", "R"),
+        sdk.FieldViolation("slug", "worse"),
+    )
+
+
+def test_reasons_of_others_are_not_ours() -> None:
+    details = packed(error_details_pb2.ErrorInfo(domain="googleapis.com", reason="API_KEY_INVALID"))
+    assert _errors.from_status("PERMISSION_DENIED", "no", details).reason == ""
+
+
+def test_broken_details_hide_nothing() -> None:
+    error = _errors.from_status("NOT_FOUND", "no flow x", b"\xff\xff nonsense")
+    assert type(error) is sdk.NotFound
+    assert str(error) == "no flow x"
+
+
+def test_nobody_there_says_what_to_do() -> None:
+    error = _errors.from_status("UNAVAILABLE", "connection refused", None, target="10.0.0.1:50051")
+    assert "10.0.0.1:50051" in str(error)
+    assert "`stepgres dev`" in str(error)
+    assert "STEPGRES_TARGET" in str(error)
+    told = packed(error_details_pb2.ErrorInfo(domain="stepgres", reason="DATABASE_UNAVAILABLE"))
+    assert str(_errors.from_status("UNAVAILABLE", "the database is away", told)) == "the database is away"
+
+
+def test_a_deadline_is_a_timeout() -> None:
+    assert isinstance(_errors.from_status("DEADLINE_EXCEEDED", "late", None), TimeoutError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sdk.RunFailed("id", "step", "CODE", "message"),
+        sdk.RunCancelled("id", "why"),
+        sdk.MissingHandlers("flow", ["a", "b"]),
+        sdk.TaskError("m", code="C", retryable=False, retry_after_s=1.5),
+        sdk.NotFound("m", code="NOT_FOUND", reason="R", violations=[sdk.FieldViolation("f", "d")], metadata={"a": "b"}),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_survive_pickling(error: Exception) -> None:
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert str(back) == str(error)
+    assert vars(back) == vars(error)
+
+
+def test_the_class_docstring_is_the_default_message() -> None:
+    assert str(sdk.RequestError()) == "The coordinator refused the call."
+    assert "post_fork" in str(sdk.ForkedError())
