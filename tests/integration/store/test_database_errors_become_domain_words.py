@@ -62,8 +62,6 @@ async def test_a_text_without_a_path_names_no_field(conn, text):
         "53300",  # too many connections
         "57P01",  # shutting down
         "57P03",  # starting up
-        "40P01",  # deadlock: of the callers, this one may try again
-        "40001",
     ],
 )
 async def test_a_database_that_is_away_is_worth_another_try(conn, sqlstate):
@@ -97,3 +95,12 @@ async def test_the_cause_is_kept(conn):
         await conn.execute("select pgflow.delete_flow('nothing')")
 
     assert isinstance(caught.value.__cause__, psycopg.Error)
+
+
+@pytest.mark.parametrize("sqlstate", ["40P01", "40001", "55P03"])
+async def test_who_met_another_transaction_may_try_again_soon(conn, sqlstate):
+    error = await raised(conn, sqlstate)
+
+    assert type(error) is Unavailable
+    assert error.retry_after_s == pytest.approx(0.1)
+    assert "in the way" in error.message
