@@ -19,7 +19,7 @@ from ._transport import MAX_MESSAGE_BYTES, GrpcTransport
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -356,7 +356,7 @@ class AsyncClient:
         request = run_pb2.GetTaskRequest(run_id=run_id, step=step, task_index=index)
         return _convert.task_snapshot((await self.call(_rpc.GET_TASK, request)).task)
 
-    def watch(self, run_id: str, cursor: str | None = None) -> AsyncIterator[RunSnapshot]:
+    def watch(self, run_id: str, cursor: str | None = None) -> AsyncGenerator[RunSnapshot, None]:
         """Follows a run to its end: `run(run_id).watch(cursor)`."""
         return self.run(run_id).watch(cursor)
 
@@ -428,7 +428,7 @@ class AsyncClient:
             attempt += 1
             await asyncio.sleep(wait_s)
 
-    def open_watch(self, request: run_pb2.WatchRunRequest) -> AsyncIterator[run_pb2.WatchRunResponse]:
+    def open_watch(self, request: run_pb2.WatchRunRequest) -> AsyncGenerator[run_pb2.WatchRunResponse, None]:
         """One WatchRun call, not resumed."""
         return self._transport.watch(request)
 

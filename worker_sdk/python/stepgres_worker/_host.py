@@ -12,6 +12,7 @@ from stepgres.v1 import worker_pb2
 
 from . import _rpc
 from ._client import AsyncClient
+from ._errors import NotFound
 from ._sync import Client, Portal
 
 if TYPE_CHECKING:
@@ -54,13 +55,20 @@ class WorkerHost:
     async def run_input(self, execution: Execution) -> bytes:
         """The run's input: one GetRunInput for a run, whoever of its tasks asks first."""
         run_id = execution.task.run_id
-        asked = self._inputs.get(run_id)
-        if asked is None:
-            asked = self._inputs[run_id] = asyncio.create_task(self._ask(run_id, execution.token))
-        else:
-            self._inputs.move_to_end(run_id)
-        # Shielded: a cancelled handler must not take the answer from the others.
-        return await asyncio.shield(asked)
+        while True:
+            asked = self._inputs.get(run_id)
+            mine = asked is None
+            if asked is None:
+                asked = self._inputs[run_id] = asyncio.create_task(self._ask(run_id, execution.token))
+            else:
+                self._inputs.move_to_end(run_id)
+            try:
+                # Shielded: a cancelled handler must not take the answer from the others.
+                return await asyncio.shield(asked)
+            except NotFound:
+                if mine:
+                    raise
+                # The one who asked has lost its lease meanwhile; ours is another one.
 
     async def _ask(self, run_id: str, token: bytes) -> bytes:
         try:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 
-def load_worker(reference: str, **options: Any) -> Worker:
+def load_worker(reference: str, *, concurrency: int | None = None) -> Worker:
     """Finds `MODULE:ATTR`: a Worker, a Flow (served by a Worker of its own), or a function that returns either.
 
     Args:
         reference: such as `etl.flows:worker`; modules of the present folder are found.
-        options: arguments of the Worker that a Flow gets, such as `concurrency`.
+        concurrency: most tasks at a time; None = the worker's own.
 
     Raises:
         ValueError: the text has no colon, or what it names is something else.
@@ -44,23 +44,22 @@ def load_worker(reference: str, **options: Any) -> Worker:
     if not isinstance(found, Worker | Flow) and callable(found):
         found = found()
     if isinstance(found, Flow):
-        return Worker(found, **options)
-    if isinstance(found, Worker):
-        if options:
-            names = ", ".join(options)
-            raise ValueError(f"{reference} is a Worker already; {names} can be given for a Flow only")
-        return found
-    raise ValueError(f"{reference} is {found!r}, neither a Worker nor a Flow")
+        found = Worker(found)
+    if not isinstance(found, Worker):
+        raise ValueError(f"{reference} is {found!r}, neither a Worker nor a Flow")  # noqa: TRY004 the text is at fault
+    if concurrency is not None:
+        found.concurrency = concurrency
+    return found
 
 
-def _serve(reference: str, options: dict[str, Any]) -> None:
+def _serve(reference: str, concurrency: int | None) -> None:
     """What each process does: serves until its parent passes a signal on, or is gone."""
     # Ctrl-C reaches the whole group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-    run_worker(load_worker(reference, **options), signals=(signal.SIGTERM,))
+    run_worker(load_worker(reference, concurrency=concurrency), signals=(signal.SIGTERM,))
 
 
 def _follow(parent: BaseProcess) -> None:
@@ -68,7 +67,7 @@ def _follow(parent: BaseProcess) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run_processes(reference: str, count: int, **options: Any) -> int:
+def run_processes(reference: str, count: int, *, concurrency: int | None = None) -> int:
     """Serves with `count` processes until SIGTERM or SIGINT, which is passed on; a second signal stops at once.
 
     When one process fails, the others are drained.
@@ -76,15 +75,14 @@ def run_processes(reference: str, count: int, **options: Any) -> int:
     Args:
         reference: as for `load_worker`.
         count: number of processes, from 1.
-        options: as for `load_worker`.
+        concurrency: most tasks at a time in each process; None = the worker's own.
 
     Returns:
         The exit code: 0 when every process ended well, else the first other one.
     """
-    load_worker(reference, **options)  # a wrong reference fails here, once, not in every process
     spawn = multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = [
-        spawn.Process(target=_serve, args=(reference, options), name=f"stepgres-worker-{number}")
+        spawn.Process(target=_serve, args=(reference, concurrency), name=f"stepgres-worker-{number}")
         for number in range(1, count + 1)
     ]
     signals = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from stepgres.v1 import common_pb2, run_pb2
@@ -14,7 +15,7 @@ from ._errors import RunCancelled, RunFailed, Unavailable
 from ._models import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from ._client import AsyncClient
     from ._models import RunSnapshot
@@ -46,7 +47,7 @@ class AsyncRun:
         """Ends the run; False when it had ended before. Raises NotFound."""
         return await self._client.cancel_run(self.id, reason=reason)
 
-    async def watch(self, cursor: str | None = None, *, full: bool = False) -> AsyncIterator[RunSnapshot]:
+    async def watch(self, cursor: str | None = None, *, full: bool = False) -> AsyncGenerator[RunSnapshot, None]:
         """Follows the run until it has ended; goes on by itself where the connection broke.
 
         Args:
@@ -66,13 +67,14 @@ class AsyncRun:
             try:
                 if cursor and snapshot is None:  # changes need something to be merged into
                     snapshot = await self._client.get_run(self.id, full=False)
-                async for frame in self._client.open_watch(self._request(cursor, full)):
-                    attempt = 0
-                    snapshot, cursor = _merge(snapshot, frame), frame.cursor
-                    if snapshot is not None:
-                        yield snapshot
-                    if frame.HasField("end"):
-                        return
+                async with aclosing(self._client.open_watch(self._request(cursor, full))) as frames:
+                    async for frame in frames:
+                        attempt = 0
+                        snapshot, cursor = _merge(snapshot, frame), frame.cursor
+                        if snapshot is not None:
+                            yield snapshot
+                        if frame.HasField("end"):
+                            return
             except Unavailable:
                 if attempt > 5:  # some ten seconds: the caller wants to know
                     raise
@@ -103,8 +105,9 @@ class AsyncRun:
 
     async def _last(self) -> RunSnapshot:
         last: RunSnapshot | None = None
-        async for snapshot in self.watch(full=True):
-            last = snapshot
+        async with aclosing(self.watch(full=True)) as snapshots:
+            async for snapshot in snapshots:
+                last = snapshot
         assert last is not None, "a watch ends with a snapshot"
         return last
 

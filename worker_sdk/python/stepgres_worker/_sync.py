@@ -16,7 +16,7 @@ from ._errors import ForkedError, WrongThreadError
 from ._run import AsyncRun
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -219,11 +219,11 @@ class Run:
             self._client.wait(_close(snapshots))
 
 
-async def _next(snapshots: AsyncIterator[RunSnapshot]) -> object:
+async def _next(snapshots: AsyncGenerator[RunSnapshot, None]) -> object:
     return await anext(snapshots, _END)
 
 
-async def _close(snapshots: Any) -> None:
+async def _close(snapshots: AsyncGenerator[RunSnapshot, None]) -> None:
     await snapshots.aclose()
 
 

@@ -16,7 +16,7 @@ from ._errors import ForkedError, StepgresError, from_rpc
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from ._rpc import Req, Res, Rpc
 
@@ -82,7 +82,7 @@ class Transport(Protocol):
             RequestError: it was refused, or nobody answered.
         """
 
-    def watch(self, request: run_pb2.WatchRunRequest) -> AsyncIterator[run_pb2.WatchRunResponse]:
+    def watch(self, request: run_pb2.WatchRunRequest) -> AsyncGenerator[run_pb2.WatchRunResponse, None]:
         """The frames of one WatchRun call."""
 
     def open_work(self) -> WorkStream:
@@ -221,7 +221,7 @@ class GrpcTransport:
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error, target=self.target) from error
 
-    async def watch(self, request: run_pb2.WatchRunRequest) -> AsyncIterator[run_pb2.WatchRunResponse]:
+    async def watch(self, request: run_pb2.WatchRunRequest) -> AsyncGenerator[run_pb2.WatchRunResponse, None]:
         """The frames of one WatchRun call."""
         method = self._open().unary_stream(
             _rpc.WATCH_RUN_PATH,

@@ -27,7 +27,7 @@ from ._fake_stream import FakeStream, FakeTask, TaskFailed, TaskReleased
 from ._manual_clock import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from ._errors import StepgresError
     from ._rpc import Req, Res, Rpc
@@ -81,7 +81,7 @@ class FakeTransport:
         #: New streams are refused with this while it is set.
         self.refuse: StepgresError | None = None
         self._answers: dict[str, Callable[[Any], Any]] = {"GetRunInput": self._run_input, "CreateFlow": _created}
-        self._watches: dict[str, Callable[[Any], AsyncIterator[Any]]] = {}
+        self._watches: dict[str, Callable[[Any], AsyncGenerator[Any, None]]] = {}
         self._queue: deque[FakeTask] = deque()
         self._leased: dict[bytes, FakeTask] = {}
         self._recorded: set[bytes] = set()
@@ -173,7 +173,7 @@ class FakeTransport:
         """Sets what a unary call answers: a function from the request to the response, which may raise."""
         self._answers[name] = function
 
-    def answer_watch(self, function: Callable[[run_pb2.WatchRunRequest], AsyncIterator[Any]]) -> None:
+    def answer_watch(self, function: Callable[[run_pb2.WatchRunRequest], AsyncGenerator[Any, None]]) -> None:
         """Sets what WatchRun streams."""
         self._watches["WatchRun"] = function
 
@@ -252,7 +252,7 @@ class FakeTransport:
             raise Unimplemented(f"FakeTransport: use fake.answer({rpc.name!r}, …) first", code="UNIMPLEMENTED")
         return cast("Res", answer(request))
 
-    def watch(self, request: run_pb2.WatchRunRequest) -> AsyncIterator[run_pb2.WatchRunResponse]:
+    def watch(self, request: run_pb2.WatchRunRequest) -> AsyncGenerator[run_pb2.WatchRunResponse, None]:
         """WatchRun: what `answer_watch` was told."""
         self.calls.append(("WatchRun", request))
         if "WatchRun" not in self._watches:
