@@ -57,10 +57,12 @@ begin
                else 'DUPLICATE_DEPENDENCY'
            end as reason
     into v_bad
-    from unnest(p_depends_on) with ordinality as u (slug, item)
+    from (
+        select n.slug, n.item, row_number() over (partition by n.slug order by n.item) as occurrence
+        from unnest(p_depends_on) with ordinality as n (slug, item)
+    ) as u
     left join pgflow.workflow_steps as d on d.version_id = p_version_id and d.step_slug = u.slug
-    where u.slug = p_step_slug or d.step_slug is null
-       or exists (select from unnest(p_depends_on[:u.item - 1]) as e (slug) where e.slug = u.slug)
+    where u.slug = p_step_slug or d.step_slug is null or u.occurrence > 1
     order by u.item limit 1;
     if found then
         raise exception 'step.depends_on[%]: step "%" %; %', v_bad.position, p_step_slug,
