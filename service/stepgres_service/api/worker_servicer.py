@@ -108,13 +108,10 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             session.end(_StreamClosed())
         except StepgresError as error:
             session.end(error)
-        except Exception as error:  # a fault of ours: the writer raises it, and the interceptor logs it under an id
-            session.end(
-                StepgresError("a frame could not be handled", reason=Reason.INTERNAL).with_traceback(
-                    error.__traceback__
-                )
-            )
-            raise
+        except Exception as error:  # noqa: BLE001  a fault of ours: the writer raises it, the interceptor logs it
+            fault = StepgresError("a frame could not be handled", reason=Reason.INTERNAL)
+            fault.__cause__ = error
+            session.end(fault)
 
     def _grant(self, session: Session, credits: int) -> None:
         if credits < 1:

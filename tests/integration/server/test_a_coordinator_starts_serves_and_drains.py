@@ -9,10 +9,11 @@ from typing import Any
 import grpc
 import psycopg
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from stepgres.v1 import flow_pb2, flow_pb2_grpc, run_pb2, run_pb2_grpc
+from stepgres.v1 import flow_pb2, flow_pb2_grpc, run_pb2, run_pb2_grpc, worker_pb2
 from stepgres_service.config import Settings
 from stepgres_service.errors import SetupError, StepgresError
 from stepgres_service.server import Coordinator
@@ -156,6 +157,27 @@ async def test_flows_share_the_default_queue(start_coordinator, conn):
     assert flow.queue == "everything"
     row = await (await conn.execute("select count(*) from pgflow.queues")).fetchone()
     assert row == (1,)
+
+
+async def test_a_fault_while_reading_a_frame_ends_the_stream_under_an_id(coordinator, channel, monkeypatch):
+    def broken(*_: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(coordinator.engine.progress, "report", broken)
+    await define(channel, "f", a=[])
+    await start_run(channel, "f")
+    async with raw_worker(channel, ["f.a"], credits=1) as worker:
+        (task,) = await worker.take_tasks(1)
+        with structlog.testing.capture_logs() as lines:
+            worker.send(heartbeat=worker_pb2.Heartbeat(progress=[worker_pb2.TaskProgress(token=task.token)]))
+            error = await worker.ended()
+
+    assert error is not None
+    assert (error.code(), reason_of(error)) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert "secret" not in (error.details() or "")
+    (line,) = [line for line in lines if line["event"] == "rpc failed"]
+    assert line["fault"] in (error.details() or "")
+    assert isinstance(line["exc_info"].__cause__, KeyError)
 
 
 # --------------------------------------------------------------------------------------------------- stopping
