@@ -27,7 +27,7 @@ async def test_a_blocking_coroutine_is_named_with_its_line(caplog: pytest.LogCap
     @worker.step("blocks")
     async def blocks(input: Any) -> str:
         watchdog._limit_s = 0.05
-        threading.Thread(target=watchdog.look, daemon=True).start()
+        looking.start()
         assert warned.wait(10)  # holds the loop until it is noticed
         return "done"
 
@@ -37,7 +37,9 @@ async def test_a_blocking_coroutine_is_named_with_its_line(caplog: pytest.LogCap
     try:
         async with fake.serving(worker):
             watchdog = Watchdog(worker._session.executor, asyncio.get_running_loop(), 15.0)
+            looking = threading.Thread(target=watchdog.look, daemon=True)
             assert await fake.run_task("blocks") == "done"
+            looking.join(10)  # every handler has the record only when the call has returned
     finally:
         logging.getLogger("stepgres.worker").removeHandler(hear)
     assert "blocks has held the event loop" in caplog.text

@@ -248,7 +248,9 @@ def run_worker(worker: Worker, *, signals: Sequence[signal.Signals] = (signal.SI
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, hear) for number in signals} if main else {}
     try:
-        ended.wait()
+        # Not for ever: the kernel may deliver a signal to another thread, and its handler then runs when this one wakes.
+        while not ended.wait(0.5):
+            pass
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
