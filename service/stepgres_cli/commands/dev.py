@@ -42,10 +42,15 @@ def dev(
     try:
         with EmbeddedPostgres(folder) as postgres:
             Migrator(postgres.dsn()).up()
-            settings = load_settings(database_url=postgres.dsn(), listen=address, **_quiet())
+            settings = load_settings(database_url=postgres.dsn(), listen=address, **_quiet(), **_prompt())
             serve_until_stopped(settings, on_ready=lambda: say_to_people(greeting(address, folder)))
     except KeyboardInterrupt:
         return
+
+
+def _prompt() -> dict[str, float]:
+    """Workers have nowhere else to go when the only coordinator stops: they get a second, unless told otherwise."""
+    return {} if os.environ.get("STEPGRES_DRAIN_S") else {"drain_s": 1.0}
 
 
 def _quiet() -> dict[str, str]:

@@ -50,7 +50,9 @@ select pgflow.expand_maps()
 
 -- record_progress --
 -- Keeps what handlers last reported.
-select pgflow.record_progress(%s, %s, %s, %s, %s, %s, %s)
+select pgflow.record_progress(
+    %s::uuid[], %s::smallint[], %s::int[], %s::int[], %s::uuid[], %s::real[], %s::text[]
+)
 
 -- judge_json --
 -- PostgreSQL's own word on whether a text is JSON.
