@@ -59,10 +59,10 @@ begin
     select array_agg(refused.run_id), array_agg(refused.step_index)
     into v_refused_run_ids, v_refused_step_indexes from refused;
 
-    -- A run whose refused step had completed has one more step to do again, should it be retried.
+    -- A run whose blamed step had completed has one more step to do again, should it be retried.
     update pgflow.runs as r
     set remaining_steps = r.remaining_steps + 1
-    from unnest(v_refused_run_ids, v_refused_step_indexes) as u (run_id, step_index)
+    from unnest(v_run_ids, v_step_indexes) as u (run_id, step_index)
     join pgflow.step_states as s
         on s.run_id = u.run_id and s.step_index = u.step_index and s.status = 'completed'
     where r.run_id = u.run_id;
@@ -78,7 +78,16 @@ begin
             select count(*) from pgflow.step_tasks as t
             where t.run_id = s.run_id and t.step_index = s.step_index and t.status = 'failed'
         ))
-    from unnest(v_run_ids, v_step_indexes) as u (run_id, step_index)
+    from (
+        select run_id, step_index from unnest(v_run_ids, v_step_indexes) as first_failure (run_id, step_index)
+        union
+        -- Other steps of these runs with a task that failed in the same batch.
+        select t.run_id, t.step_index
+        from unnest(p_run_ids, p_step_indexes, p_task_indexes) as other (run_id, step_index, task_index)
+        join pgflow.step_tasks as t
+            on t.run_id = other.run_id and t.step_index = other.step_index and t.task_index = other.task_index
+        where t.status = 'failed' and other.run_id = any(v_run_ids)
+    ) as u
     join pgflow.runs as r on r.run_id = u.run_id
     where s.run_id = u.run_id and s.step_index = u.step_index;
 
@@ -89,8 +98,9 @@ begin
         error_step_index = u.step_index, error_task_index = u.task_index, error_code = u.code,
         error_message = left(u.message, 8192),
         error_attempt = coalesce((
-            select t.failures from pgflow.step_tasks as t
-            where t.run_id = u.run_id and t.step_index = u.step_index and t.task_index = u.task_index
+            select e.attempt from pgflow.task_errors as e
+            where e.run_id = u.run_id and e.step_index = u.step_index and e.task_index = u.task_index
+            order by e.lease_seq desc limit 1
         ), 1)
     from unnest(v_run_ids, v_step_indexes, v_task_indexes, v_codes, v_messages)
         as u (run_id, step_index, task_index, code, message)

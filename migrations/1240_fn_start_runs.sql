@@ -35,7 +35,7 @@ declare
     v_root record;
     v_ready_routes int[];
     v_ready record;
-    v_ended record;
+    v_cascade_routes int[];
 begin
     perform 1 from pgflow.workflows where workflow_slug = any(p_workflow_slugs) order by workflow_slug for key share;
 
@@ -86,6 +86,8 @@ begin
                     p_input_hashes, p_traceparents, p_inputs, v_verdicts)
             as u (run_id, workflow_id, version_id, step_count, scope, key, input_hash, traceparent, input, verdict)
         where u.verdict is null
+        -- In one order, so that two batches with the same keys wait for each other one way round.
+        order by u.workflow_id, u.key, u.run_id
         on conflict do nothing
         returning run_id
     )
@@ -121,14 +123,14 @@ begin
             v_root.run_ids, v_root.step_indexes, v_root.route_ids, v_root.are_maps, p_max_items
         );
         if v_ready.done_run_ids is not null then
-            select * into v_ended from pgflow.advance_runs(
+            select a.ready_routes into v_cascade_routes from pgflow.advance_runs(
                 '{}', v_ready.done_run_ids, v_ready.done_step_indexes,
                 array_fill(2::bigint, array[cardinality(v_ready.done_run_ids)]), p_max_items, p_max_input_bytes
-            );
+            ) as a;
         end if;
     end if;
 
-    v_ready_routes := array(select distinct route_id from unnest(v_root.route_ids) as u (route_id));
+    v_ready_routes := array(select distinct route_id from unnest(v_root.route_ids || v_cascade_routes) as u (route_id));
     return query
     select u.item::int,
            coalesce(r.run_id, case when u.verdict is null then u.run_id end),

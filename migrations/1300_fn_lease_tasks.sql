@@ -35,7 +35,7 @@ declare
     v_slots int[];
     v_leased record;
 begin
-    select sum(credits) into v_limit from unnest(p_credits) as c (credits);
+    select coalesce(sum(credits), 0) into v_limit from unnest(p_credits) as c (credits);
 
     for v_queue in
         select r.queue_id, array_agg(r.route_id order by u.item) as route_ids

@@ -2,7 +2,7 @@
 --   task: started -> completed, where the fence holds (session, lease_seq, status); step: started -> completed with its
 --   last task. A map sends the next tasks of its window.
 --   The arrays run side by side. recorded_items: positions whose output was recorded; done_*: steps that have
---   completed; bad_*: maps whose outputs exceed p_max_output_bytes with this batch, each with the task that crossed it;
+--   completed; bad_*: maps whose outputs exceed p_max_output_bytes with this batch, each with its last task in the batch;
 --   ready_routes: routes of maps that sent more.
 --   Counters move by what the fence let through, never by the input: a doubled result counts once.
 --   Caller holds the runs' locks (record_results).
@@ -44,7 +44,7 @@ begin
     ),
     counted as (
         select run_id, step_index, count(*)::int as task_count, sum(octet_length(output))::bigint as output_bytes,
-               max(task_index) as last_task_index, max(item) as last_item,
+               max(item) as last_item,
                min(output) filter (where not is_map) as output
         from recorded group by run_id, step_index
     ),
@@ -69,7 +69,7 @@ begin
         join pgflow.runs as r on r.run_id = c.run_id
         where s.run_id = c.run_id and s.step_index = c.step_index
         returning s.run_id, s.step_index, s.status, s.is_map, s.output_bytes, s.route_id, s.next_index,
-                  c.last_task_index, c.last_item,
+                  c.last_item,
                   -- Where the window ended before this batch, by its invariant (0003_runs.sql).
                   case
                       when s.is_map then least(
@@ -84,7 +84,8 @@ begin
            array_agg(output_bytes) filter (where status = 'completed'),
            array_agg(run_id) filter (where is_map and output_bytes > p_max_output_bytes),
            array_agg(step_index) filter (where is_map and output_bytes > p_max_output_bytes),
-           array_agg(last_task_index) filter (where is_map and output_bytes > p_max_output_bytes),
+           array_agg((select r.task_index from recorded as r where r.item = last_item))
+               filter (where is_map and output_bytes > p_max_output_bytes),
            array_agg(last_item) filter (where is_map and output_bytes > p_max_output_bytes),
            array_agg(run_id) filter (where window_start < next_index),
            array_agg(step_index) filter (where window_start < next_index),

@@ -25,7 +25,7 @@ begin
         select distinct on (t.run_id, t.step_index, t.task_index)
                u.item, t.run_id, t.step_index, t.task_index, t.lease_seq, t.failures + 1 as failures,
                u.code, u.message, u.details, t.worker_id, t.started_at,
-               u.retryable and t.failures + 1 < coalesce(s.max_attempts, v.max_attempts) as is_retry,
+               coalesce(u.retryable, true) and t.failures + 1 < coalesce(s.max_attempts, v.max_attempts) as is_retry,
                coalesce(
                    u.retry_after_ms / 1000.0,
                    pgflow.backoff_s(t.failures + 1, coalesce(s.base_delay_s, v.base_delay_s),

@@ -18,11 +18,11 @@ set jit = off
 as $$
 declare
     v_now constant timestamptz := pgflow.now();
+    v_run_ids uuid[];
     v_task record;
 begin
-    perform 1 from pgflow.runs
-    where run_id = any(array(select distinct run_id from pgflow.step_tasks where session_id = any(p_session_ids)))
-    order by run_id for no key update;
+    v_run_ids := array(select distinct run_id from pgflow.step_tasks where session_id = any(p_session_ids));
+    perform 1 from pgflow.runs where run_id = any(v_run_ids) order by run_id for no key update;
 
     with taken as materialized (
         select t.run_id, t.step_index, t.task_index, t.lease_seq, t.failures, t.worker_id, t.started_at,
@@ -30,11 +30,13 @@ begin
                case when p_lost and t.lost_leases > 0 then pgflow.backoff_s(t.lost_leases, 1, 300) else 0 end as delay_s
         from pgflow.step_tasks as t
         where t.session_id = any(p_session_ids) and t.status = 'started'
-          and not exists (
-              select from unnest(p_kept_run_ids, p_kept_step_indexes, p_kept_task_indexes, p_kept_lease_seqs)
+          -- A lease that came in since is of a run that is not locked here: the next sweep or comparison finds it.
+          -- (`is true` and `not in` are hashed, whatever the number of tasks.)
+          and (t.run_id in (select unnest(v_run_ids))) is true
+          and (t.run_id, t.step_index, t.task_index, t.lease_seq) not in (
+              select k.run_id, k.step_index, k.task_index, k.lease_seq
+              from unnest(p_kept_run_ids, p_kept_step_indexes, p_kept_task_indexes, p_kept_lease_seqs)
                   as k (run_id, step_index, task_index, lease_seq)
-              where k.run_id = t.run_id and k.step_index = t.step_index and k.task_index = t.task_index
-                and k.lease_seq = t.lease_seq
           )
         order by t.run_id, t.step_index, t.task_index
         for no key update

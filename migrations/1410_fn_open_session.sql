@@ -9,8 +9,8 @@ declare
     v_now constant timestamptz := pgflow.now();
     v_worker_id int;
 begin
-    insert into pgflow.workers (worker_name) values (p_worker_name)
-    on conflict (worker_name) do update set seen_at = now()
+    insert into pgflow.workers (worker_name, seen_at) values (p_worker_name, v_now)
+    on conflict (worker_name) do update set seen_at = v_now
     returning worker_id into v_worker_id;
     insert into pgflow.sessions (
         session_id, instance_hash, coordinator_id, worker_id, lease_until, grace_ms, sdk, connected_at

@@ -13,10 +13,18 @@ set jit = off
 as $$
 begin
     return query
+    -- Locked in order: a coordinator may be closing some of them.
+    with open as materialized (
+        select s.session_id
+        from unnest(p_session_ids, p_epochs) as u (session_id, epoch)
+        join pgflow.sessions as s on s.session_id = u.session_id
+        where s.epoch = u.epoch and s.closed_at is null
+        order by s.session_id for no key update of s
+    )
     update pgflow.sessions as s
     set lease_until = pgflow.now() + p_lease_ms * interval '1 millisecond'
-    from unnest(p_session_ids, p_epochs) as u (session_id, epoch)
-    where s.session_id = u.session_id and s.epoch = u.epoch and s.closed_at is null
+    from open
+    where s.session_id = open.session_id
     returning s.session_id;
 end
 $$;

@@ -1,4 +1,4 @@
--- Ends sessions whose lease ran out, finds leases that raced the end of theirs, and forgets sessions that ended more
+-- Ends sessions whose lease ran out, or else finds leases that raced the end of theirs, and forgets sessions that ended more
 -- than 10 minutes ago.
 --   session: open -> closed, its tasks lost. Returns the sessions that ran out now.
 --   Call it only after a whole lease of unbroken contact with the database, else an outage kills healthy workers'
@@ -23,6 +23,9 @@ begin
         update pgflow.sessions set closed_at = v_now where session_id = any(v_expired);
         delete from pgflow.session_handlers where session_id = any(v_expired);
         perform pgflow.return_leases(v_expired, true, p_max_lost_leases);
+        -- The rest is the next sweep's: a second round of run locks could meet another's first.
+        return query select unnest(v_expired);
+        return;
     end if;
 
     v_raced := array(
@@ -42,6 +45,5 @@ begin
           and not exists (select from pgflow.step_tasks as t where t.session_id = o.session_id)
         order by o.session_id limit p_limit for update skip locked
     ));
-    return query select unnest(v_expired);
 end
 $$;
