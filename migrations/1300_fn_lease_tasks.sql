@@ -45,6 +45,7 @@ begin
     loop
         exit when cardinality(v_message_ids) >= v_limit;
         -- Ordered by the index's own columns, so that no other index can serve it however the table's statistics look.
+        -- The route is a range of one: an equality would make the first column redundant, and the key could serve.
         execute format(
             'select array_agg(m.route_id) as route_ids, array_agg(m.msg_id) as message_ids,'
             '       array_agg((m.message->>''r'')::uuid) as run_ids,'
@@ -53,7 +54,7 @@ begin
             ' from ('
             '   select k.route_id, q.msg_id, q.message from unnest($1) as k (route_id) cross join lateral ('
             '     select q.msg_id, q.message from pgmq.q_pgflow_%s as q'
-            '     where (q.message->>''k'')::int = k.route_id'
+            '     where (q.message->>''k'')::int between k.route_id and k.route_id'
             '     order by (q.message->>''k'')::int, q.msg_id limit $2 for update skip locked'
             '   ) as q limit $2'
             ' ) as m', v_queue.queue_id)

@@ -39,7 +39,8 @@ begin
         from unnest(p_items, p_run_ids, p_step_indexes, p_task_indexes, p_lease_seqs, p_session_ids, p_outputs)
             as u (item, run_id, step_index, task_index, lease_seq, session_id, output)
         where t.run_id = u.run_id and t.step_index = u.step_index and t.task_index = u.task_index
-          and t.lease_seq = u.lease_seq and t.session_id = u.session_id and t.status = 'started'
+          -- (No `=` for the session: it would offer step_tasks_by_session, which holds all that is in flight.)
+          and t.lease_seq = u.lease_seq and t.session_id is not distinct from u.session_id and t.status = 'started'
         returning u.item, t.run_id, t.step_index, t.task_index, t.item is not null as is_map, u.output
     ),
     counted as (

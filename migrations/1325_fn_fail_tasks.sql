@@ -36,7 +36,8 @@ begin
                   retry_after_ms)
         join pgflow.step_tasks as t
             on t.run_id = u.run_id and t.step_index = u.step_index and t.task_index = u.task_index
-               and t.lease_seq = u.lease_seq and t.session_id = u.session_id and t.status = 'started'
+               and t.lease_seq = u.lease_seq
+               and t.session_id is not distinct from u.session_id and t.status = 'started'
         join pgflow.runs as r on r.run_id = u.run_id
         join pgflow.workflow_versions as v on v.version_id = r.version_id
         join pgflow.workflow_steps as s on s.version_id = r.version_id and s.step_index = u.step_index

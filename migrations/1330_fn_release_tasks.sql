@@ -32,7 +32,8 @@ begin
             as u (item, run_id, step_index, task_index, lease_seq, session_id, undelivered)
         join pgflow.step_tasks as t
             on t.run_id = u.run_id and t.step_index = u.step_index and t.task_index = u.task_index
-               and t.lease_seq = u.lease_seq and t.session_id = u.session_id and t.status = 'started'
+               and t.lease_seq = u.lease_seq
+               and t.session_id is not distinct from u.session_id and t.status = 'started'
         order by t.run_id, t.step_index, t.task_index, u.item
     ) as fenced;
     recorded_items := v_back.items;

@@ -46,7 +46,8 @@ begin
         with ordinality as u (run_id, step_index, task_index, lease_seq, item)
     join pgflow.step_tasks as t
         on t.run_id = u.run_id and t.step_index = u.step_index and t.task_index = u.task_index
-           and t.lease_seq = u.lease_seq and t.session_id = p_session_id and t.status = 'started'
+           and t.lease_seq = u.lease_seq and t.session_id is not distinct from p_session_id
+           and t.status = 'started'
     join pgflow.runs as r on r.run_id = t.run_id;
 end
 $$;

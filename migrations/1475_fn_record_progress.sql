@@ -13,7 +13,8 @@ begin
         with ordinality as u (run_id, step_index, task_index, lease_seq, session_id, fraction, message, item)
     join pgflow.step_tasks as t
         on t.run_id = u.run_id and t.step_index = u.step_index and t.task_index = u.task_index
-           and t.lease_seq = u.lease_seq and t.session_id = u.session_id and t.status = 'started'
+           and t.lease_seq = u.lease_seq
+           and t.session_id is not distinct from u.session_id and t.status = 'started'
     order by t.run_id, t.step_index, t.task_index, u.item desc
     on conflict (run_id, step_index, task_index) do update
     set fraction = excluded.fraction, message = excluded.message, reported_at = excluded.reported_at;
