@@ -59,6 +59,21 @@ class Transitions:
         (run,) = await self.rows("select run_id from pgflow.start_run(%s, %s::json, p_scope => %s)", slug, text, scope)
         return run.run_id  # type: ignore[no-any-return]
 
+    async def start_many(self, slug: str, count: int, input: Any = None) -> list[UUID]:
+        """Starts runs in one batch."""
+        return [row.run_id for row in await self.start_runs([(slug, input, None)] * count)]
+
+    async def start_runs(self, items: Sequence[tuple[str, Any, str | None]]) -> list[Any]:
+        """Starts (flow, input, idempotency key) in one batch; returns the verdicts."""
+        inputs = [json.dumps({} if input is None else input) for _, input, _ in items]
+        return await self.rows(
+            "select * from pgflow.start_runs(%s::text[], array_fill(0, array[%s]), %s::text[],"
+            " array_fill(''::text, array[%s]), %s::text[], %s::bytea[],"
+            " array(select pgflow.new_run_id() from generate_series(1, %s)), array_fill(null::text, array[%s]))",
+            [slug for slug, _, _ in items], len(items), inputs, len(items), [key for _, _, key in items],
+            [text.encode() for text in inputs], len(items), len(items),
+        )  # fmt: skip
+
     async def open_session(self, lease_ms: int = 600_000) -> UUID:
         """Opens a session."""
         session_id = uuid4()
@@ -69,12 +84,13 @@ class Transitions:
         self._workers[session_id] = row.worker_id
         return session_id
 
-    async def lease(self, session_id: UUID, credits: int = 1000) -> list[Lease]:
-        """Hands out tasks of any route to a session."""
-        routes = [row.route_id for row in await self.rows("select route_id from pgflow.routes order by random()")]
+    async def lease(self, session_id: UUID, credits: int = 1000, *, routes: Sequence[int] | None = None) -> list[Lease]:
+        """Hands out tasks to a session: of some routes, or of any."""
+        if routes is None:
+            routes = [row.route_id for row in await self.rows("select route_id from pgflow.routes order by random()")]
         leased = await self.rows(
             "select * from pgflow.lease_tasks(%s::int[], %s::uuid[], %s::int[], %s::int[])",
-            routes, [session_id], [self._workers[session_id]], [credits],
+            list(routes), [session_id], [self._workers[session_id]], [credits],
         )  # fmt: skip
         return [
             Lease(session_id, row.run_id, row.step_index, row.task_index, row.lease_seq, row.attempt, row.input)
