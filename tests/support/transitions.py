@@ -123,6 +123,32 @@ class Transitions:
         """Completes leases with one output."""
         return await self.record(*((lease, 1, output) for lease in leases))
 
+    async def cancel(self, *run_ids: UUID) -> list[bool]:
+        """Cancels runs; tells of each whether it was running, in the order of ids."""
+        rows = await self.rows("select * from pgflow.cancel_runs(%s::uuid[]) order by run_id", list(run_ids))
+        return [row.cancelled for row in rows]
+
+    async def close(self, session_id: UUID, *, lost: bool, max_lost_leases: int = 5) -> int:
+        """Ends a session of epoch 1; returns the number of tasks that went back."""
+        (row,) = await self.rows(
+            "select pgflow.close_sessions(array[%s]::uuid[], array[1], %s, %s) as count",
+            session_id, lost, max_lost_leases,
+        )  # fmt: skip
+        return int(row.count)
+
+    async def promote(self) -> int:
+        """Lets every delay be over and promotes."""
+        await self.rows("update pgflow.step_tasks set available_at = pgflow.now() where available_at is not null")
+        (row,) = await self.rows("select promoted from pgflow.promote_tasks()")
+        return int(row.promoted)
+
+    async def expand(self, chunk: int = 10_000) -> int:
+        """Writes all rows of large maps; returns the number of chunks."""
+        chunks = 0
+        while (await self.rows("select pgflow.expand_maps(%s) as more", chunk))[0].more:
+            chunks += 1
+        return chunks
+
     async def run(self, run_id: UUID) -> Any:
         """The row of a run."""
         (row,) = await self.rows("select * from pgflow.runs where run_id = %s", run_id)
