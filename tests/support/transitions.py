@@ -45,10 +45,20 @@ class Transitions:
         return await cursor.fetchall() if cursor.description else []
 
     async def define(
-        self, slug: str, *, maps: Sequence[str] = (), max_attempts: int = 3, **steps: Sequence[str]
+        self,
+        slug: str,
+        *,
+        maps: Sequence[str] = (),
+        max_attempts: int = 3,
+        base_delay_s: int = 0,
+        max_delay_s: int | None = None,
+        **steps: Sequence[str],
     ) -> None:
-        """Creates a flow without retry delays: define("etl", fetch=[], save=["fetch"])."""
-        await self.rows("select pgflow.create_flow(%s, p_max_attempts => %s, p_base_delay_s => 0)", slug, max_attempts)
+        """Creates a flow, without retry delays unless told: define("etl", fetch=[], save=["fetch"])."""
+        await self.rows(
+            "select pgflow.create_flow(%s, p_max_attempts => %s, p_base_delay_s => %s, p_max_delay_s => %s)",
+            slug, max_attempts, base_delay_s, max_delay_s,
+        )  # fmt: skip
         for step, depends_on in steps.items():
             kind = "map" if step in maps else "single"
             await self.rows("select pgflow.add_step(%s, %s, %s::text[], %s)", slug, step, list(depends_on), kind)
@@ -97,7 +107,9 @@ class Transitions:
             for row in leased
         ]
 
-    async def record(self, *results: tuple[Lease, int, str | None], **limits: int) -> list[int]:
+    async def record(
+        self, *results: tuple[Lease, int, str | None], retry_after_ms: int | None = None, **limits: int
+    ) -> list[int]:
         """Records (lease, outcome, output or message) as one batch; returns the verdicts."""
         leases = [lease for lease, _, _ in results]
         failed = [text if outcome == 2 else None for _, outcome, text in results]
@@ -115,7 +127,7 @@ class Transitions:
             [text if outcome == 1 else None for _, outcome, text in results],
             failed, failed, failed,
             [text != "final" for text in failed],
-            [None] * len(results),
+            [retry_after_ms] * len(results),
         )  # fmt: skip
         return list(row.verdicts)
 
