@@ -28,7 +28,8 @@ begin
     into v_run_ids, v_step_indexes, v_task_indexes, v_codes, v_messages
     from (
         select distinct on (u.run_id)
-               u.run_id, u.step_index, greatest(0, coalesce(u.task_index, s.initial_tasks - 1)) as task_index, u.code, u.message
+               u.run_id, u.step_index, greatest(0, coalesce(u.task_index, s.initial_tasks - 1)) as task_index,
+               u.code, u.message
         from unnest(p_run_ids, p_step_indexes, p_task_indexes, p_codes, p_messages)
             with ordinality as u (run_id, step_index, task_index, code, message, item)
         join pgflow.runs as r on r.run_id = u.run_id and r.completed_at is null

@@ -87,13 +87,12 @@ async def test_a_map_of_a_map_of_a_map_keeps_bytes_and_order(engine: Transitions
     odd = ['{"z": 1, "a": 1e400}', "-0.0", ' "\\ud83d\\ude00" ', "null", '{"k":1,"k":2}', "1E2"]
     run_id = await engine.start("f", "[" + ",".join(odd) + "]")
     session = await engine.open_session()
-    for _ in range(3):
+    for level in range(3):
         leased = await engine.lease(session)
-        assert len(leased) == len(odd)
-        items = {lease.task_index: lease.input for lease in leased}
-        assert [items[n] for n in range(len(odd))] == [
-            '{"item":%s,"index":%d}' % (text.strip() if _ == 0 else text, n) for n, text in enumerate(odd)
-        ]
+        expected = [text.strip() if level == 0 else text for text in odd]
+        assert {lease.task_index: lease.input for lease in leased} == {
+            n: f'{{"item":{text},"index":{n}}}' for n, text in enumerate(expected)
+        }
         await engine.record(*((lease, 1, odd[lease.task_index]) for lease in leased))
     (end,) = await engine.lease(session)
     assert end.input == '{"run":[' + ",".join(odd) + '],"c":[' + ",".join(odd) + "]}"

@@ -108,7 +108,7 @@ async def test_of_two_steps_that_fail_together_the_first_is_named_and_both_are_f
     leases = await engine.lease(await engine.open_session())
     await engine.record(*((lease, 2, "final") for lease in leases))
     run = await engine.run(run_id)
-    assert run.error_step_index == leases[0].step_index
+    assert (run.error_step_index, run.error_task_index) == (0, 0)
     assert await engine.states(run_id) == {"left": "failed", "right": "failed", "end": "cancelled"}
     rows = await engine.rows("select failed_tasks from pgflow.step_states order by step_index")
     assert [row.failed_tasks for row in rows] == [1, 1, 0]
