@@ -83,11 +83,12 @@ begin
                case when u.step_count = 0 then v_now end, u.scope, u.key,
                case when u.key is not null then u.input_hash end, u.traceparent, u.input::json
         from unnest(p_run_ids, v_workflow_ids, v_version_ids, v_step_counts, p_scopes, p_idempotency_keys,
-                    p_input_hashes, p_traceparents, p_inputs, v_verdicts)
-            as u (run_id, workflow_id, version_id, step_count, scope, key, input_hash, traceparent, input, verdict)
+                    p_input_hashes, p_traceparents, p_inputs, v_verdicts) with ordinality
+            as u (run_id, workflow_id, version_id, step_count, scope, key, input_hash, traceparent, input, verdict, item)
         where u.verdict is null
-        -- In one order, so that two batches with the same keys wait for each other one way round.
-        order by u.workflow_id, u.key, u.run_id
+        -- In one order, so that two batches with the same keys wait for each other one way round; the first of
+        -- two equal keys in one batch is the one that creates.
+        order by u.workflow_id, u.key, u.item
         on conflict do nothing
         returning run_id
     )
