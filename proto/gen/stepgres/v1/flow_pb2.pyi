@@ -636,7 +636,9 @@ Global___ValidateFlowResponse: _TypeAlias = ValidateFlowResponse  # noqa: Y015
 
 @_typing.final
 class HandlerInfo(_message.Message):
-    """A handler that workers serve now."""
+    """A handler that workers serve now, in one scope. Where sessions tell different things of it, the session that
+    connected last is believed: description and schemas are all from its Hello.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -648,23 +650,26 @@ class HandlerInfo(_message.Message):
     OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
     SESSION_COUNT_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    STEP_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name that steps refer to."""
     scope: _builtins.str
     """Scope in which it is served; empty for the common one."""
     description: _builtins.str
-    """From the workers' Hello."""
+    """For people and agents; empty when unknown."""
     params_schema: _builtins.bytes
-    """JSON Schema of the step's params, as UTF-8 JSON; empty when unknown."""
+    """JSON Schema of the step's params, an object in UTF-8 JSON, byte for byte as the worker sent it; empty when unknown."""
     input_schema: _builtins.bytes
-    """JSON Schema of the input; empty when unknown."""
+    """JSON Schema of the input, as above."""
     output_schema: _builtins.bytes
-    """JSON Schema of the output; empty when unknown."""
+    """JSON Schema of the output, as above."""
     session_count: _builtins.int
-    """Sessions that serve it now."""
+    """Sessions that serve it: open, and their lease holds by the database's clock. At least 1."""
+    step_count: _builtins.int
+    """Number of such steps, counted up to 10000."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Steps that use it, as `<flow>.<step>`."""
+        """Steps that use it in the latest version of their flow, as `<flow>.<step>`; the first 100 by flow and step."""
 
     def __init__(
         self,
@@ -677,10 +682,11 @@ class HandlerInfo(_message.Message):
         output_schema: _builtins.bytes = ...,
         session_count: _builtins.int = ...,
         steps: _abc.Iterable[_builtins.str] | None = ...,
+        step_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "input_schema", b"input_schema", "name", b"name", "output_schema", b"output_schema", "params_schema", b"params_schema", "scope", b"scope", "session_count", b"session_count", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "input_schema", b"input_schema", "name", b"name", "output_schema", b"output_schema", "params_schema", b"params_schema", "scope", b"scope", "session_count", b"session_count", "step_count", b"step_count", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -696,11 +702,11 @@ class ListHandlersRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     NAME_PREFIX_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Up to 1000; 0 means 50; more is cut to 1000."""
+    """Up to 1000; 0 means 50; more is cut to 1000. A page ends early where it would exceed 8 MiB."""
     page_token: _builtins.str
     """From the page before; empty for the first."""
     name_prefix: _builtins.str
-    """Only names that begin so. Empty: all."""
+    """Only names that begin so, up to 260 characters. Empty: all."""
     def __init__(
         self,
         *,
@@ -728,7 +734,7 @@ class ListHandlersResponse(_message.Message):
     """For the next page; empty on the last."""
     @_builtins.property
     def handlers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HandlerInfo]:
-        """Ordered by name."""
+        """Ordered by name, then scope, bytewise."""
 
     def __init__(
         self,

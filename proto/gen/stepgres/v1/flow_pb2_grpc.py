@@ -60,6 +60,11 @@ class FlowServiceStub(object):
                 request_serializer=stepgres_dot_v1_dot_flow__pb2.DeleteFlowRequest.SerializeToString,
                 response_deserializer=stepgres_dot_v1_dot_flow__pb2.DeleteFlowResponse.FromString,
                 _registered_method=True)
+        self.ListHandlers = channel.unary_unary(
+                '/stepgres.v1.FlowService/ListHandlers',
+                request_serializer=stepgres_dot_v1_dot_flow__pb2.ListHandlersRequest.SerializeToString,
+                response_deserializer=stepgres_dot_v1_dot_flow__pb2.ListHandlersResponse.FromString,
+                _registered_method=True)
 
 
 class FlowServiceServicer(object):
@@ -111,6 +116,15 @@ class FlowServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListHandlers(self, request, context):
+        """Lists the catalogue: the handlers that workers serve now, by name, then scope. Answers may be a second old.
+
+        Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FlowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -138,6 +152,11 @@ def add_FlowServiceServicer_to_server(servicer, server):
                     servicer.DeleteFlow,
                     request_deserializer=stepgres_dot_v1_dot_flow__pb2.DeleteFlowRequest.FromString,
                     response_serializer=stepgres_dot_v1_dot_flow__pb2.DeleteFlowResponse.SerializeToString,
+            ),
+            'ListHandlers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHandlers,
+                    request_deserializer=stepgres_dot_v1_dot_flow__pb2.ListHandlersRequest.FromString,
+                    response_serializer=stepgres_dot_v1_dot_flow__pb2.ListHandlersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -276,6 +295,33 @@ class FlowService(object):
             '/stepgres.v1.FlowService/DeleteFlow',
             stepgres_dot_v1_dot_flow__pb2.DeleteFlowRequest.SerializeToString,
             stepgres_dot_v1_dot_flow__pb2.DeleteFlowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHandlers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stepgres.v1.FlowService/ListHandlers',
+            stepgres_dot_v1_dot_flow__pb2.ListHandlersRequest.SerializeToString,
+            stepgres_dot_v1_dot_flow__pb2.ListHandlersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,11 @@ class FlowServiceStub:
 
     Codes: NOT_FOUND; FAILED_PRECONDITION (FLOW_HAS_ACTIVE_RUNS) while runs are active and `force` is false.
     """
+    ListHandlers: _aio.UnaryUnaryMultiCallable[_flow_pb2.ListHandlersRequest, _flow_pb2.ListHandlersResponse]
+    """Lists the catalogue: the handlers that workers serve now, by name, then scope. Answers may be a second old.
+
+    Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
 
 class FlowServiceServicer(metaclass=_abc_1.ABCMeta):
     """Defines flows. Every rpc is safe to call again with the same request."""
@@ -94,6 +99,17 @@ class FlowServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a flow with all versions, and hides its runs; their rows go later, in small batches.
 
         Codes: NOT_FOUND; FAILED_PRECONDITION (FLOW_HAS_ACTIVE_RUNS) while runs are active and `force` is false.
+        """
+
+    @_abc_1.abstractmethod
+    def ListHandlers(
+        self,
+        request: _flow_pb2.ListHandlersRequest,
+        context: _aio.ServicerContext[_flow_pb2.ListHandlersRequest, _abc.Awaitable[_flow_pb2.ListHandlersResponse]],
+    ) -> _abc.Awaitable[_flow_pb2.ListHandlersResponse]:
+        """Lists the catalogue: the handlers that workers serve now, by name, then scope. Answers may be a second old.
+
+        Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
         """
 
 def add_FlowServiceServicer_to_server(servicer: FlowServiceServicer, server: _aio.Server) -> None: ...

@@ -1057,7 +1057,9 @@ Global___RetryRunResponse: _TypeAlias = RetryRunResponse  # noqa: Y015
 
 @_typing.final
 class WorkerInfo(_message.Message):
-    """A session of a worker."""
+    """A session of a worker: open, and its lease holds by the database's clock. Neither the session's id nor the worker's
+    instance id is ever shown: they prove who may send results.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1070,31 +1072,44 @@ class WorkerInfo(_message.Message):
     SDK_FIELD_NUMBER: _builtins.int
     CONNECT_TIME_FIELD_NUMBER: _builtins.int
     LEASE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+    LAG_MS_FIELD_NUMBER: _builtins.int
+    HANDLER_COUNT_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
-    """Name from its Hello."""
+    """Name from its Hello. Two workers may bear the same."""
     credits: _builtins.int
-    """Tasks it asked for and did not get yet."""
+    """Tasks it asked for and did not get yet, as of the last renewal of its lease: up to a heartbeat period ago."""
     in_flight: _builtins.int
-    """Tasks it has."""
+    """Tasks it has, now."""
     coordinator: _builtins.str
-    """Id of the coordinator that holds its stream."""
+    """Id of the coordinator that holds its stream, as in Welcome."""
     sdk: _builtins.str
-    """SDK language and version."""
+    """SDK language and version, such as `python/0.1.0`."""
+    lag_ms: _builtins.int
+    """Milliseconds since then. A healthy worker stays below two heartbeat periods; near the lease its tasks are about to
+    go to others.
+    """
+    handler_count: _builtins.int
+    """Number of different handlers."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Scopes it subscribes in."""
+        """Scopes it subscribes in, the first 100; empty for the common one."""
 
     @_builtins.property
     def handlers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Handlers it serves."""
+        """Names of the handlers it serves in any of them, the first 100."""
 
     @_builtins.property
     def connect_time(self) -> _timestamp_pb2.Timestamp:
-        """When it connected."""
+        """When the session was opened. A resume does not change it."""
 
     @_builtins.property
     def lease_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when its leases hold without a heartbeat."""
+        """Until when its leases hold without a renewal."""
+
+    @_builtins.property
+    def last_seen_time(self) -> _timestamp_pb2.Timestamp:
+        """When its last frame came, as of the last renewal of its lease."""
 
     def __init__(
         self,
@@ -1108,10 +1123,13 @@ class WorkerInfo(_message.Message):
         sdk: _builtins.str = ...,
         connect_time: _timestamp_pb2.Timestamp | None = ...,
         lease_time: _timestamp_pb2.Timestamp | None = ...,
+        last_seen_time: _timestamp_pb2.Timestamp | None = ...,
+        lag_ms: _builtins.int = ...,
+        handler_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "lease_time", b"lease_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "last_seen_time", b"last_seen_time", "lease_time", b"lease_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "coordinator", b"coordinator", "credits", b"credits", "handlers", b"handlers", "in_flight", b"in_flight", "lease_time", b"lease_time", "scopes", b"scopes", "sdk", b"sdk", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "coordinator", b"coordinator", "credits", b"credits", "handler_count", b"handler_count", "handlers", b"handlers", "in_flight", b"in_flight", "lag_ms", b"lag_ms", "last_seen_time", b"last_seen_time", "lease_time", b"lease_time", "scopes", b"scopes", "sdk", b"sdk", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1181,15 +1199,33 @@ class QueueInfo(_message.Message):
     DEPTH_FIELD_NUMBER: _builtins.int
     OLDEST_AGE_S_FIELD_NUMBER: _builtins.int
     UNSERVED_STEPS_FIELD_NUMBER: _builtins.int
+    DEPTH_IS_ESTIMATE_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    UNSERVED_ROUTE_COUNT_FIELD_NUMBER: _builtins.int
+    UNSERVED_ROUTES_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     """Name of a shared queue, or slug of the flow that owns it."""
     depth: _builtins.int
-    """Runnable tasks."""
+    """Runnable tasks: counted up to 10000, estimated beyond. A retry that waits for its time is not among them, nor are
+    the elements of a map beyond the 1000 that it sends ahead.
+    """
     oldest_age_s: _builtins.int
     """Seconds since the oldest became runnable; 0 when empty."""
+    depth_is_estimate: _builtins.bool
+    """`depth` is an estimate, from the database's statistics."""
+    shared: _builtins.bool
+    """True for a queue that flows share by its name; false for a flow's own."""
+    unserved_route_count: _builtins.int
+    """Routes with runnable tasks that no session serves. At most 1000 routes of a queue are looked at."""
     @_builtins.property
     def unserved_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Steps with runnable tasks that no session serves, as `<flow>.<step>`."""
+        """Steps with runnable tasks that no session serves, as `<flow>.<step>`: those of the 100 oldest tasks of each route
+        in `unserved_routes`, at most 100 steps.
+        """
+
+    @_builtins.property
+    def unserved_routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnservedRoute]:
+        """The first 20 of them, by age of the route."""
 
     def __init__(
         self,
@@ -1198,14 +1234,48 @@ class QueueInfo(_message.Message):
         depth: _builtins.int = ...,
         oldest_age_s: _builtins.int = ...,
         unserved_steps: _abc.Iterable[_builtins.str] | None = ...,
+        depth_is_estimate: _builtins.bool = ...,
+        shared: _builtins.bool = ...,
+        unserved_route_count: _builtins.int = ...,
+        unserved_routes: _abc.Iterable[Global___UnservedRoute] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "oldest_age_s", b"oldest_age_s", "queue", b"queue", "unserved_steps", b"unserved_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "depth_is_estimate", b"depth_is_estimate", "oldest_age_s", b"oldest_age_s", "queue", b"queue", "shared", b"shared", "unserved_route_count", b"unserved_route_count", "unserved_routes", b"unserved_routes", "unserved_steps", b"unserved_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueueInfo: _TypeAlias = QueueInfo  # noqa: Y015
+
+@_typing.final
+class UnservedRoute(_message.Message):
+    """A handler in a scope that tasks wait for and no session serves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    HANDLER_FIELD_NUMBER: _builtins.int
+    TASK_COUNT_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """Scope of the runs; empty for the common one."""
+    handler: _builtins.str
+    """Handler that is missing."""
+    task_count: _builtins.int
+    """Runnable tasks that wait for it, counted up to 1000."""
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        handler: _builtins.str = ...,
+        task_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handler", b"handler", "scope", b"scope", "task_count", b"task_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnservedRoute: _TypeAlias = UnservedRoute  # noqa: Y015
 
 @_typing.final
 class ListQueuesRequest(_message.Message):
@@ -1245,7 +1315,7 @@ class ListQueuesResponse(_message.Message):
     """For the next page; empty on the last."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueInfo]:
-        """By name."""
+        """By name, empty queues too."""
 
     def __init__(
         self,

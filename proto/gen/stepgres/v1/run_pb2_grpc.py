@@ -75,6 +75,16 @@ class RunServiceStub(object):
                 request_serializer=stepgres_dot_v1_dot_run__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=stepgres_dot_v1_dot_run__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.ListWorkers = channel.unary_unary(
+                '/stepgres.v1.RunService/ListWorkers',
+                request_serializer=stepgres_dot_v1_dot_run__pb2.ListWorkersRequest.SerializeToString,
+                response_deserializer=stepgres_dot_v1_dot_run__pb2.ListWorkersResponse.FromString,
+                _registered_method=True)
+        self.ListQueues = channel.unary_unary(
+                '/stepgres.v1.RunService/ListQueues',
+                request_serializer=stepgres_dot_v1_dot_run__pb2.ListQueuesRequest.SerializeToString,
+                response_deserializer=stepgres_dot_v1_dot_run__pb2.ListQueuesResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer(object):
@@ -151,6 +161,22 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWorkers(self, request, context):
+        """Lists the sessions of workers, by name. Answers may be a second old. Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQueues(self, request, context):
+        """Lists the queues with what waits in them, and which of it nobody serves. Answers may be a second old.
+
+        Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -193,6 +219,16 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=stepgres_dot_v1_dot_run__pb2.CancelRunRequest.FromString,
                     response_serializer=stepgres_dot_v1_dot_run__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'ListWorkers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkers,
+                    request_deserializer=stepgres_dot_v1_dot_run__pb2.ListWorkersRequest.FromString,
+                    response_serializer=stepgres_dot_v1_dot_run__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'ListQueues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueues,
+                    request_deserializer=stepgres_dot_v1_dot_run__pb2.ListQueuesRequest.FromString,
+                    response_serializer=stepgres_dot_v1_dot_run__pb2.ListQueuesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -412,6 +448,60 @@ class RunService(object):
             '/stepgres.v1.RunService/CancelRun',
             stepgres_dot_v1_dot_run__pb2.CancelRunRequest.SerializeToString,
             stepgres_dot_v1_dot_run__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stepgres.v1.RunService/ListWorkers',
+            stepgres_dot_v1_dot_run__pb2.ListWorkersRequest.SerializeToString,
+            stepgres_dot_v1_dot_run__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQueues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stepgres.v1.RunService/ListQueues',
+            stepgres_dot_v1_dot_run__pb2.ListQueuesRequest.SerializeToString,
+            stepgres_dot_v1_dot_run__pb2.ListQueuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,13 @@ class RunServiceStub:
 
     Idempotent: a run that has ended stays as it is. Codes: NOT_FOUND.
     """
+    ListWorkers: _aio.UnaryUnaryMultiCallable[_run_pb2.ListWorkersRequest, _run_pb2.ListWorkersResponse]
+    """Lists the sessions of workers, by name. Answers may be a second old. Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN)."""
+    ListQueues: _aio.UnaryUnaryMultiCallable[_run_pb2.ListQueuesRequest, _run_pb2.ListQueuesResponse]
+    """Lists the queues with what waits in them, and which of it nobody serves. Answers may be a second old.
+
+    Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     """Starts, reads, watches and ends runs."""
@@ -136,6 +143,25 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends a run: queued tasks go, workers are told to stop leased ones, late results are refused.
 
         Idempotent: a run that has ended stays as it is. Codes: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWorkers(
+        self,
+        request: _run_pb2.ListWorkersRequest,
+        context: _aio.ServicerContext[_run_pb2.ListWorkersRequest, _abc.Awaitable[_run_pb2.ListWorkersResponse]],
+    ) -> _abc.Awaitable[_run_pb2.ListWorkersResponse]:
+        """Lists the sessions of workers, by name. Answers may be a second old. Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN)."""
+
+    @_abc_1.abstractmethod
+    def ListQueues(
+        self,
+        request: _run_pb2.ListQueuesRequest,
+        context: _aio.ServicerContext[_run_pb2.ListQueuesRequest, _abc.Awaitable[_run_pb2.ListQueuesResponse]],
+    ) -> _abc.Awaitable[_run_pb2.ListQueuesResponse]:
+        """Lists the queues with what waits in them, and which of it nobody serves. Answers may be a second old.
+
+        Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _aio.Server) -> None: ...

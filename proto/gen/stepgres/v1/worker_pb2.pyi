@@ -239,13 +239,15 @@ class Handler(_message.Message):
     name: _builtins.str
     """Required. `^[a-zA-Z_][a-zA-Z0-9_.-]*$`, up to 260 characters. A step's own handler is `<flow>.<step>`."""
     description: _builtins.str
-    """For people and agents, up to 8 KiB."""
+    """For people and agents, up to 8192 characters without U+0000. The Python SDK sends the docstring's first paragraph."""
     params_schema: _builtins.bytes
-    """JSON Schema of the step's params, up to 64 KiB; empty when unknown."""
+    """JSON Schema of the step's params: a JSON object that is a valid schema, up to 64 KiB; empty when unknown. Anything
+    else ends the stream with INVALID_ARGUMENT (INVALID_JSON, FIELD_INVALID, NUL_CHARACTER, PAYLOAD_TOO_LARGE).
+    """
     input_schema: _builtins.bytes
-    """JSON Schema of the input, up to 64 KiB; empty when unknown."""
+    """JSON Schema of the input, as above. For a handler of maps it describes `{"item": …, "index": …}`."""
     output_schema: _builtins.bytes
-    """JSON Schema of the output, up to 64 KiB; empty when unknown."""
+    """JSON Schema of the output, as above."""
     def __init__(
         self,
         *,
