@@ -85,6 +85,8 @@ create table pgflow.workflow_steps (
     constraint max_delay_s_in_range check (max_delay_s between 0 and 604800)
 );
 comment on table pgflow.workflow_steps is 'steps of a version; append-only';
+-- For the catalogue: which steps use a handler.
+create index workflow_steps_by_handler on pgflow.workflow_steps (handler, workflow_slug, step_slug, version);
 
 create table pgflow.workflow_step_dependencies_def (
     version_id int not null references pgflow.workflow_versions on delete cascade,

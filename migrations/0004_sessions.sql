@@ -17,6 +17,9 @@ create table pgflow.sessions (
     coordinator_id uuid not null,
     worker_id int not null,
     lease_until timestamptz not null,
+    -- As of the last renewal, which writes this row anyway: when a frame came last, and credits without a task.
+    seen_at timestamptz not null,
+    credits int not null default 0,
     -- Set when the session ended: by Goodbye, by its grace or by its lease. It stays a while so that a lease that
     -- raced the end is found by the next sweep.
     closed_at timestamptz,
@@ -25,15 +28,26 @@ create table pgflow.sessions (
     connected_at timestamptz not null
 ) with (fillfactor = 50);
 
-create table pgflow.session_handlers (
-    scope text collate "C" not null,
-    handler text collate "C" not null,
-    session_id uuid not null references pgflow.sessions on delete cascade,
-    description text not null default '',
+create table pgflow.handler_details (
+    details_id int generated always as identity primary key,
+    -- sha256 of the four columns: a hundred workers that serve the same share one row for each handler.
+    content_hash bytea not null unique,
+    description text not null,
     params_schema json,
     input_schema json,
     output_schema json,
-    primary key (scope, handler, session_id)
+    -- When a Hello last brought it, to 10 minutes: what no session refers to goes an hour later.
+    seen_at timestamptz not null
+);
+comment on table pgflow.handler_details is 'what workers tell of handlers, once per content; see prune_names';
+
+create table pgflow.session_handlers (
+    handler text collate "C" not null,
+    scope text collate "C" not null,
+    session_id uuid not null references pgflow.sessions on delete cascade,
+    details_id int not null,
+    -- In the order of the catalogue's pages.
+    primary key (handler, scope, session_id)
 );
 create index session_handlers_by_session on pgflow.session_handlers (session_id);
 comment on table pgflow.session_handlers is 'what each session serves: the catalogue';

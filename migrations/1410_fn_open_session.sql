@@ -13,10 +13,10 @@ begin
     on conflict (worker_name) do update set seen_at = v_now
     returning worker_id into v_worker_id;
     insert into pgflow.sessions (
-        session_id, instance_hash, coordinator_id, worker_id, lease_until, grace_ms, sdk, connected_at
+        session_id, instance_hash, coordinator_id, worker_id, lease_until, seen_at, grace_ms, sdk, connected_at
     ) values (
         p_session_id, p_instance_hash, p_coordinator_id, v_worker_id,
-        v_now + p_lease_ms * interval '1 millisecond', p_grace_ms, p_sdk, v_now
+        v_now + p_lease_ms * interval '1 millisecond', v_now, p_grace_ms, p_sdk, v_now
     );
     return v_worker_id;
 end

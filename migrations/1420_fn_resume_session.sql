@@ -27,7 +27,7 @@ begin
     v_now := pgflow.now();
     update pgflow.sessions as s
     set epoch = s.epoch + 1, coordinator_id = p_coordinator_id, grace_ms = p_grace_ms,
-        lease_until = v_now + p_lease_ms * interval '1 millisecond'
+        lease_until = v_now + p_lease_ms * interval '1 millisecond', seen_at = v_now, credits = 0
     where s.session_id = p_session_id and s.instance_hash = p_instance_hash and s.closed_at is null
     returning s.epoch, s.worker_id into v_session;
     if not found then

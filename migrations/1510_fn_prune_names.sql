@@ -1,5 +1,6 @@
 -- Forgets what only named scopes and passing workers leave behind: routes of scopes that no open run has used for
--- 10 minutes, and workers that were not seen for 30 days. Returns how many rows; call again while it is not 0.
+-- 10 minutes, workers that were not seen for 30 days, and details of handlers that no session serves. Returns how
+-- many rows; call again while it is not 0.
 --   Every execute() runs in a scope of its own, so without this the routes would grow for ever.
 --   Locks: routes SKIP LOCKED; a start that has touched its route in an open transaction keeps it.
 create or replace function pgflow.prune_names(p_limit int default 500) returns int
@@ -12,6 +13,7 @@ declare
     v_scopes text[];
     v_routes int;
     v_workers int;
+    v_details int;
 begin
     v_scopes := array(
         select distinct r.scope from pgflow.routes as r
@@ -40,6 +42,16 @@ begin
     )
     delete from pgflow.workers as w using old where w.worker_id = old.worker_id;
     get diagnostics v_workers = row_count;
-    return v_routes + v_workers;
+
+    -- A Hello that finds them renews seen_at first: an hour is far beyond what its transaction takes.
+    with old as (
+        select d.details_id from pgflow.handler_details as d
+        where d.seen_at < v_now - interval '1 hour'
+          and not exists (select from pgflow.session_handlers as h where h.details_id = d.details_id)
+        limit p_limit for update skip locked
+    )
+    delete from pgflow.handler_details as d using old where d.details_id = old.details_id;
+    get diagnostics v_details = row_count;
+    return v_routes + v_workers + v_details;
 end
 $$;

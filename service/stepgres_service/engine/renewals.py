@@ -48,8 +48,13 @@ class Renewals(Loop):
         self._expel_silent()
         sessions = list(self._registry.sessions.values())
         if sessions:
+            now = asyncio.get_running_loop().time()
             renewed = await self._store.renew(
-                [s.id for s in sessions], [s.epoch for s in sessions], round(self._settings.lease_s * 1000)
+                [s.id for s in sessions],
+                [s.epoch for s in sessions],
+                round(self._settings.lease_s * 1000),
+                [s.credits for s in sessions],
+                [round((now - s.last_seen) * 1000) for s in sessions],
             )
             self._contact.succeeded()
             for session in sessions:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
+
+import orjson
 
 from stepgres_service.store.pool import Database
 from stepgres_service.store.queries import load_queries
@@ -23,6 +26,12 @@ class ServedHandler:
     params_schema: str | None = None
     input_schema: str | None = None
     output_schema: str | None = None
+
+    @property
+    def content_hash(self) -> bytes:
+        """What it tells of itself, name and scope left out, as one number: equal contents are stored once."""
+        parts = (self.description, self.params_schema, self.input_schema, self.output_schema)
+        return hashlib.sha256(orjson.dumps(parts)).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,7 @@ class SessionStore:
                 session_id,
                 [h.scope for h in handlers],
                 [h.name for h in handlers],
+                [h.content_hash for h in handlers],
                 [h.description for h in handlers],
                 [h.params_schema for h in handlers],
                 [h.input_schema for h in handlers],
@@ -116,11 +126,29 @@ class SessionStore:
             ),
         )
 
-    async def renew(self, session_ids: Sequence[bytes], epochs: Sequence[int], lease_ms: int) -> set[bytes]:
-        """Renews leases in one statement. Returns the sessions that were renewed, 16 bytes each."""
+    async def renew(
+        self,
+        session_ids: Sequence[bytes],
+        epochs: Sequence[int],
+        lease_ms: int,
+        credits: Sequence[int],
+        silent_ms: Sequence[int],
+    ) -> set[bytes]:
+        """Renews leases in one statement. Returns the sessions that were renewed, 16 bytes each.
+
+        Args:
+            session_ids: the sessions; the other sequences run side by side with it.
+            epochs: of the sessions as they are here.
+            lease_ms: length of the lease from now.
+            credits: tasks asked for and not handed out, for the list of workers.
+            silent_ms: milliseconds since the last frame, for the same.
+        """
         async with self._database.connection() as conn:
             cursor = conn.cursor(binary=True)
-            await cursor.execute(_SQL["renew_sessions"], ([UUID(bytes=s) for s in session_ids], list(epochs), lease_ms))
+            await cursor.execute(
+                _SQL["renew_sessions"],
+                ([UUID(bytes=s) for s in session_ids], list(epochs), lease_ms, list(credits), list(silent_ms)),
+            )
             return {row[0] for row in await cursor.fetchall()}
 
     async def close(self, session_ids: Sequence[bytes], epochs: Sequence[int], *, lost: bool) -> int:

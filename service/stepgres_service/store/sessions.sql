@@ -4,7 +4,7 @@ select pgflow.open_session(%s, %s, %s, %s, %s, %s, %s)
 
 -- serve_handlers --
 -- Writes what a session serves.
-select pgflow.serve_handlers(%s, %s, %s, %s, %s, %s, %s)
+select pgflow.serve_handlers(%s, %s, %s, %s, %s, %s, %s, %s)
 
 -- resume_session --
 -- Moves a session to a new stream; no row = it is lost.
@@ -13,7 +13,7 @@ from pgflow.resume_session(%s, %s, %s, %s, %s, %s, %s, %s, %s)
 
 -- renew_sessions --
 -- Renews leases; returns the sessions that were.
-select uuid_send(session_id) from pgflow.renew_sessions(%s, %s, %s) as r (session_id)
+select uuid_send(session_id) from pgflow.renew_sessions(%s, %s, %s, %s, %s) as r (session_id)
 
 -- close_sessions --
 -- Ends sessions and takes back what they hold.
