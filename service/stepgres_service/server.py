@@ -21,6 +21,7 @@ from stepgres_service.api.payloads import JsonChecker
 from stepgres_service.api.run_servicer import RunServicer
 from stepgres_service.api.worker_servicer import WorkerServicer
 from stepgres_service.config import Settings
+from stepgres_service.engine.catalogue import Catalogue
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.flows import Definitions
 from stepgres_service.engine.loop import Loop
@@ -29,6 +30,7 @@ from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.watch import WatchHub
 from stepgres_service.engine.work import WorkEngine
 from stepgres_service.errors import SetupError
+from stepgres_service.store.catalogue import CatalogueStore
 from stepgres_service.store.flows import FlowStore
 from stepgres_service.store.judge import JsonJudge
 from stepgres_service.store.migrate import Migrator
@@ -109,6 +111,7 @@ class Coordinator:
         )
         payloads = JsonChecker(JsonJudge(database))
         tokens = PageTokens(database)
+        catalogue = Catalogue(CatalogueStore(database), asyncio.get_running_loop().time)
         self._server = grpc.aio.server(
             interceptors=[RpcInterceptor()],
             options=[
@@ -121,10 +124,10 @@ class Coordinator:
             ],
         )
         flow_pb2_grpc.add_FlowServiceServicer_to_server(
-            FlowServicer(definitions, tokens, settings.max_params_bytes), self._server
+            FlowServicer(definitions, catalogue, tokens, settings.max_params_bytes), self._server
         )
         run_pb2_grpc.add_RunServiceServicer_to_server(
-            RunServicer(self._runs, self._hub, payloads, tokens, settings.max_input_bytes), self._server
+            RunServicer(self._runs, self._hub, catalogue, payloads, tokens, settings.max_input_bytes), self._server
         )
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(
             WorkerServicer(self.engine, payloads, str(self.coordinator_id)), self._server

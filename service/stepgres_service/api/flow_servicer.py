@@ -9,9 +9,11 @@ from typing import Any
 import grpc
 
 from stepgres.v1 import flow_pb2, flow_pb2_grpc
+from stepgres_service.api.convert_catalogue import handlers_to
 from stepgres_service.api.convert_flows import flow_spec, flow_to, flows_to, step_spec, step_to
 from stepgres_service.api.fields import Fields
 from stepgres_service.api.paging import PageTokens
+from stepgres_service.engine.catalogue import Catalogue
 from stepgres_service.engine.flows import Definitions
 from stepgres_service.errors import Reason
 
@@ -27,12 +29,16 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
 
     Args:
         definitions: use cases.
+        catalogue: what is served now.
         tokens: makes and reads page tokens.
         max_params_bytes: largest params of a step.
     """
 
-    def __init__(self, definitions: Definitions, tokens: PageTokens, max_params_bytes: int) -> None:
+    def __init__(
+        self, definitions: Definitions, catalogue: Catalogue, tokens: PageTokens, max_params_bytes: int
+    ) -> None:
         self._definitions = definitions
+        self._catalogue = catalogue
         self._tokens = tokens
         self._max_params_bytes = max_params_bytes
 
@@ -84,3 +90,19 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
         fields.refuse()
         cancelled = await self._definitions.delete_flow(slug, force=request.force)
         return flow_pb2.DeleteFlowResponse(cancelled_run_count=cancelled)
+
+    async def ListHandlers(
+        self, request: flow_pb2.ListHandlersRequest, context: _Context
+    ) -> flow_pb2.ListHandlersResponse:
+        """Lists the handlers that are served now."""
+        fields = Fields()
+        prefix = fields.text("name_prefix", request.name_prefix, 260)
+        limit = fields.page_size(request.page_size)
+        fields.refuse()
+        after = self._tokens.read(request) or ("", "")
+        handlers, more = await self._catalogue.list_handlers(prefix, (after[0], after[1]), limit)
+        page = handlers_to(handlers)
+        token = ""
+        if more or len(page) < len(handlers):
+            token = self._tokens.make(request, page[-1].name, page[-1].scope)
+        return flow_pb2.ListHandlersResponse(handlers=page, next_page_token=token)

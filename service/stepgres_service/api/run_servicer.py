@@ -19,11 +19,13 @@ from stepgres_service.api.check_runs import (
     task_status,
     traceparent_of,
 )
+from stepgres_service.api.convert_catalogue import queues_to, workers_to
 from stepgres_service.api.convert_runs import frame_to, run_to, task_to
 from stepgres_service.api.fields import Fields
 from stepgres_service.api.paging import PageTokens
 from stepgres_service.api.payloads import JsonChecker
 from stepgres_service.api.status import item_error
+from stepgres_service.engine.catalogue import Catalogue
 from stepgres_service.engine.run_starts import Started
 from stepgres_service.engine.runs import RunRequest, Runs
 from stepgres_service.engine.watch import WatchHub
@@ -41,16 +43,24 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     Args:
         runs: use cases.
         hub: watches.
+        catalogue: what is served now.
         payloads: judges inputs.
         tokens: makes and reads page tokens.
         max_input_bytes: largest run input.
     """
 
     def __init__(
-        self, runs: Runs, hub: WatchHub, payloads: JsonChecker, tokens: PageTokens, max_input_bytes: int
+        self,
+        runs: Runs,
+        hub: WatchHub,
+        catalogue: Catalogue,
+        payloads: JsonChecker,
+        tokens: PageTokens,
+        max_input_bytes: int,
     ) -> None:
         self._runs = runs
         self._hub = hub
+        self._catalogue = catalogue
         self._payloads = payloads
         self._tokens = tokens
         self._max_input_bytes = max_input_bytes
@@ -139,6 +149,30 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """Ends a run."""
         run, cancelled = await self._runs.cancel_run(*cancel_request(request))
         return run_pb2.CancelRunResponse(run=run_to(run), cancelled=cancelled)
+
+    async def ListWorkers(self, request: run_pb2.ListWorkersRequest, context: _Context) -> run_pb2.ListWorkersResponse:
+        """Lists the sessions of workers."""
+        fields = Fields()
+        limit = fields.page_size(request.page_size)
+        fields.refuse()
+        after = self._tokens.read(request) or ("", "")
+        workers, more = await self._catalogue.list_workers((after[0], after[1]), limit)
+        page = workers_to(workers)
+        last = workers[len(page) - 1] if more or len(page) < len(workers) else None
+        token = self._tokens.make(request, last.worker, last.position) if last else ""
+        return run_pb2.ListWorkersResponse(workers=page, next_page_token=token)
+
+    async def ListQueues(self, request: run_pb2.ListQueuesRequest, context: _Context) -> run_pb2.ListQueuesResponse:
+        """Lists the queues with what nobody serves."""
+        fields = Fields()
+        limit = fields.page_size(request.page_size)
+        fields.refuse()
+        after = self._tokens.read(request) or ("", "0")
+        queues, more = await self._catalogue.list_queues((after[0], int(after[1])), limit)
+        page = queues_to(queues)
+        last = queues[len(page) - 1] if more or len(page) < len(queues) else None
+        token = self._tokens.make(request, last.name, str(last.queue_id)) if last else ""
+        return run_pb2.ListQueuesResponse(queues=page, next_page_token=token)
 
     # ------------------------------------------------------------------------------------------------ parts
 
