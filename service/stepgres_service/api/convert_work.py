@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from stepgres.v1 import common_pb2, worker_pb2
+from stepgres_service.api.schemas import SchemaChecker
 from stepgres_service.engine.completions import Verdict
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.registry import Hello
@@ -43,15 +44,27 @@ class _Checks:
         elif len(value) > limit:
             self.add(path, Reason.FIELD_TOO_LONG, f"{len(value)} characters, at most {limit} are allowed; shorten it")
 
-    def schema(self, path: str, value: bytes) -> str | None:
-        if len(value) > 64 << 10:
-            self.add(path, Reason.PAYLOAD_TOO_LARGE, f"{len(value)} bytes, at most 65536 are allowed; shorten it")
-            return None
-        return value.decode(errors="replace") or None
+    def schema(self, path: str, value: bytes, schemas: SchemaChecker) -> str | None:
+        fault = schemas.fault(value)
+        if fault is None:
+            return value.decode() or None
+        self.add(path, *fault)
+        return None
 
 
-def hello_from(frame: worker_pb2.Hello) -> Hello:
+def schemas_in(frame: worker_pb2.Hello) -> Iterator[bytes]:
+    """Every schema of a Hello."""
+    for subscription in frame.subscriptions:
+        for handler in subscription.handlers:
+            yield from filter(None, (handler.params_schema, handler.input_schema, handler.output_schema))
+
+
+def hello_from(frame: worker_pb2.Hello, schemas: SchemaChecker) -> Hello:
     """Checks a Hello and converts it.
+
+    Args:
+        frame: as it came.
+        schemas: judges the handlers' schemas; it should have learned them.
 
     Raises:
         InvalidArgument: with everything that is wrong.
@@ -76,7 +89,7 @@ def hello_from(frame: worker_pb2.Hello) -> Hello:
         checks.add("session_id", Reason.FIELD_INVALID, "is none of ours; send the one of Welcome, or leave it empty")
     if frame.reconnect_grace_ms < 0:
         checks.add("reconnect_grace_ms", Reason.FIELD_OUT_OF_RANGE, f"is {frame.reconnect_grace_ms}; use 0 or more")
-    handlers = _handlers_from(frame.subscriptions, checks)
+    handlers = _handlers_from(frame.subscriptions, checks, schemas)
     if checks.found:
         raise InvalidArgument(*checks.found)
     return Hello(
@@ -90,7 +103,9 @@ def hello_from(frame: worker_pb2.Hello) -> Hello:
     )
 
 
-def _handlers_from(subscriptions: Sequence[worker_pb2.Subscription], checks: _Checks) -> tuple[ServedHandler, ...]:
+def _handlers_from(
+    subscriptions: Sequence[worker_pb2.Subscription], checks: _Checks, schemas: SchemaChecker
+) -> tuple[ServedHandler, ...]:
     handlers: dict[tuple[str, str], ServedHandler] = {}
     for s, subscription in enumerate(subscriptions):
         checks.text(f"subscriptions[{s}].scope", subscription.scope, 128)
@@ -110,9 +125,9 @@ def _handlers_from(subscriptions: Sequence[worker_pb2.Subscription], checks: _Ch
             handlers[key] = ServedHandler(
                 *key,
                 handler.description,
-                checks.schema(f"{path}.params_schema", handler.params_schema),
-                checks.schema(f"{path}.input_schema", handler.input_schema),
-                checks.schema(f"{path}.output_schema", handler.output_schema),
+                checks.schema(f"{path}.params_schema", handler.params_schema, schemas),
+                checks.schema(f"{path}.input_schema", handler.input_schema, schemas),
+                checks.schema(f"{path}.output_schema", handler.output_schema, schemas),
             )
     if not handlers:
         checks.add("subscriptions", Reason.FIELD_REQUIRED, "name at least one handler that the worker serves")

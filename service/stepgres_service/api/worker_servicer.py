@@ -12,8 +12,9 @@ import grpc
 import orjson
 
 from stepgres.v1 import worker_pb2, worker_pb2_grpc
-from stepgres_service.api.convert_work import FrameWriter, hello_from, welcome_to
+from stepgres_service.api.convert_work import FrameWriter, hello_from, schemas_in, welcome_to
 from stepgres_service.api.payloads import JsonChecker
+from stepgres_service.api.schemas import SchemaChecker
 from stepgres_service.engine.completions import Outcome, TaskResult, Verdict
 from stepgres_service.engine.registry import Hello
 from stepgres_service.engine.sessions import AckItem, Session
@@ -52,6 +53,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._engine = engine
         self._payloads = payloads
         self._coordinator = coordinator
+        self._schemas = SchemaChecker()
         self._writer = FrameWriter(engine.definitions, engine.settings)
 
     async def Work(
@@ -82,7 +84,8 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             raise _refuse("hello", Reason.HELLO_REQUIRED, "no frame came; send Hello first") from None
         if first.WhichOneof("frame") != "hello":
             raise _refuse("hello", Reason.HELLO_REQUIRED, "the first frame is something else; send Hello first")
-        return hello_from(first.hello)
+        await self._schemas.learn(schemas_in(first.hello))
+        return hello_from(first.hello, self._schemas)
 
     # ------------------------------------------------------------------------------------------------ reading
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from psycopg.rows import dict_row
 
 from stepgres_service.store.pool import Database
 from stepgres_service.store.queries import load_queries
@@ -25,7 +29,7 @@ class CatalogueHandler:
     #: Living sessions that serve it.
     session_count: int
     #: The first 100 steps that use it, as `<flow>.<step>`.
-    steps: tuple[str, ...]
+    steps: Sequence[str]
     #: Number of such steps, up to 10,000.
     step_count: int
 
@@ -38,8 +42,8 @@ class CatalogueWorker:
     #: A hash of its id, to go on behind it.
     position: str
     #: The first 100 of each.
-    scopes: tuple[str, ...]
-    handlers: tuple[str, ...]
+    scopes: Sequence[str]
+    handlers: Sequence[str]
     #: Number of different handlers.
     handler_count: int
     #: As of the last renewal.
@@ -83,7 +87,7 @@ class CatalogueQueue:
     unserved_count: int
     unserved: tuple[UnservedRoute, ...]
     #: Steps of their oldest tasks, as `<flow>.<step>`.
-    unserved_steps: tuple[str, ...]
+    unserved_steps: Sequence[str]
 
 
 class CatalogueStore:
@@ -107,10 +111,8 @@ class CatalogueStore:
             limit: size of the page.
         """
         parameters = {"prefix": prefix, "handler": after[0], "scope": after[1], "limit": limit + 1}
-        async with self._database.connection() as conn:
-            rows = await (await conn.execute(_SQL["list_handlers"], parameters)).fetchall()
-        page = tuple(CatalogueHandler(*handler, tuple(steps), count) for *handler, steps, count in rows[:limit])
-        return page, len(rows) > limit
+        rows = await self._rows("list_handlers", parameters)
+        return tuple(CatalogueHandler(**row) for row in rows[:limit]), len(rows) > limit
 
     async def list_workers(self, after: tuple[str, str], limit: int) -> tuple[tuple[CatalogueWorker, ...], bool]:
         """Living sessions by the worker's name, behind `after`; True when there are more.
@@ -120,13 +122,8 @@ class CatalogueStore:
             limit: size of the page.
         """
         parameters = {"worker": after[0], "position": after[1], "limit": limit + 1}
-        async with self._database.connection() as conn:
-            rows = await (await conn.execute(_SQL["list_workers"], parameters)).fetchall()
-        page = tuple(
-            CatalogueWorker(worker, position, tuple(scopes), tuple(handlers), *rest)
-            for worker, position, scopes, handlers, *rest in rows[:limit]
-        )
-        return page, len(rows) > limit
+        rows = await self._rows("list_workers", parameters)
+        return tuple(CatalogueWorker(**row) for row in rows[:limit]), len(rows) > limit
 
     async def list_queues(self, after: tuple[str, int], limit: int) -> tuple[tuple[CatalogueQueue, ...], bool]:
         """Queues by name, behind `after`; True when there are more.
@@ -136,10 +133,15 @@ class CatalogueStore:
             limit: size of the page.
         """
         parameters = {"name": after[0], "queue_id": after[1], "limit": limit + 1}
+        rows = await self._rows("list_queues", parameters)
+        return tuple(_queue(**row) for row in rows[:limit]), len(rows) > limit
+
+    async def _rows(self, query: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
         async with self._database.connection() as conn:
-            rows = await (await conn.execute(_SQL["list_queues"], parameters)).fetchall()
-        page = tuple(
-            CatalogueQueue(*queue, tuple(UnservedRoute(**route) for route in routes), tuple(steps))
-            for *queue, routes, steps in rows[:limit]
-        )
-        return page, len(rows) > limit
+            cursor = conn.cursor(row_factory=dict_row)
+            await cursor.execute(_SQL[query], parameters)
+            return await cursor.fetchall()
+
+
+def _queue(unserved: Sequence[Mapping[str, Any]], **columns: Any) -> CatalogueQueue:
+    return CatalogueQueue(unserved=tuple(UnservedRoute(**route) for route in unserved), **columns)

@@ -11,7 +11,8 @@ with page as materialized (
     order by h.handler, h.scope
     limit %(limit)s
 )
-select page.handler, page.scope, d.description, d.params_schema::text, d.input_schema::text, d.output_schema::text,
+select page.handler as name, page.scope, d.description, d.params_schema::text as params_schema,
+       d.input_schema::text as input_schema, d.output_schema::text as output_schema,
        page.session_count, used.steps, used.step_count
 from page
 join pgflow.handler_details as d on d.details_id = page.details_id
@@ -40,7 +41,7 @@ with page as materialized (
     order by w.worker_name, position collate "C"
     limit %(limit)s
 )
-select page.worker_name, page.position,
+select page.worker_name as worker, page.position,
        array(select distinct h.scope from pgflow.session_handlers as h
              where h.session_id = page.session_id order by 1 limit 100) as scopes,
        array(select distinct h.handler from pgflow.session_handlers as h
@@ -69,7 +70,7 @@ page as materialized (
     order by name collate "C", queue_id
     limit %(limit)s
 )
-select page.name, page.queue_id, page.shared, coalesce(r.depth, 0) as depth, coalesce(r.is_estimate, false) as is_estimate,
+select page.name, page.queue_id, page.shared, coalesce(r.depth, 0) as depth, coalesce(r.is_estimate, false) as depth_is_estimate,
        greatest(0, coalesce(extract(epoch from pgflow.now() - r.oldest_at), 0))::bigint as oldest_age_s,
        coalesce(r.unserved_count, 0) as unserved_count, coalesce(r.unserved, '[]') as unserved,
        coalesce(r.unserved_steps, '{}') as unserved_steps
