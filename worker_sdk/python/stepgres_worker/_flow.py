@@ -223,6 +223,13 @@ class Flow:
         """Functions by the name under which they are served."""
         return {step.handler or f"{self.slug}.{step.slug}": self.functions[step.slug] for step in self.steps}
 
+    def map_handlers(self) -> set[str]:
+        """Names of the handlers that serve maps and nothing else."""
+        kinds: dict[str, set[str]] = {}
+        for step in self.steps:
+            kinds.setdefault(step.handler or f"{self.slug}.{step.slug}", set()).add(step.step_type)
+        return {handler for handler, types in kinds.items() if types == {"map"}}
+
     def _add(self, function: Function, *, slug: str | None, **options: Any) -> Function:
         name = slug or getattr(function, "__name__", "")
         if not name or name == "<lambda>":

@@ -83,9 +83,10 @@ class Worker:
         self._registry = Registry()
         for flow in flows:
             for handler, function in flow.handlers().items():
-                self._registry.add(handler, function)
+                self._registry.add(handler, function, is_map=handler in flow.map_handlers())
         self._clock: Clock
         self._session: Session
+        self._subscription: worker_pb2.Subscription
         self._host: WorkerHost
         self._changed: asyncio.Event
         self._serving = False
@@ -108,22 +109,25 @@ class Worker:
         *,
         flow: Flow | str | None = None,
         non_retryable: Iterable[type[BaseException]] = (),
-        params_schema: Mapping[str, Any] | None = None,
+        params_schema: Mapping[str, Any] | type | None = None,
     ) -> Callable[[Function], Function]:
         """Decorates a handler: `(input)` or `(input, ctx)`, sync (runs in a thread) or async (runs on the loop).
+
+        The catalogue shows the first paragraph of its docstring, and JSON Schemas from its type hints.
 
         Args:
             handler: the name that steps refer to.
             flow: serve the step `handler` of this flow: the name becomes `<flow>.<handler>`.
             non_retryable: exceptions that fail the task for good, whatever attempts are left.
-            params_schema: JSON Schema of the step's params, shown in the catalogue; None = unknown.
+            params_schema: JSON Schema of the step's params, shown in the catalogue, or a TypedDict, dataclass or pydantic
+                model that tells it; None = unknown.
 
         Returns:
             A decorator that leaves the function as it is.
 
         Raises:
             ValueError: the name is bound to another function, or the worker serves already.
-            TypeError: the function can be called in neither way.
+            TypeError: the function can be called in neither way, or `params_schema` tells no schema.
         """
         if self._serving:
             raise ValueError(f"handler {handler}: the worker serves already; add handlers before")
@@ -155,12 +159,13 @@ class Worker:
         Raises:
             AlreadyExists: a flow of this worker exists with another shape.
             RequestError: the coordinator refuses this worker, such as for a bad handler name.
-            ValueError: it has no handlers, or serves already.
+            ValueError: it has no handlers, serves already, or a handler's description or schema is too large.
         """
         if self._serving:
             raise ValueError("this worker serves already")
         if not self._registry:
             raise ValueError("this worker has no handlers: give it a Flow with steps, or use @worker.step")
+        self._subscription = self._registry.subscription(self._scope)
         self._serving, self._changed = True, asyncio.Event()
         self._clock = self._given_clock or LoopClock()
         self._host = WorkerHost(self._transport, self._clock)
@@ -203,7 +208,7 @@ class Worker:
     def _new_session(self) -> Session:
         session = Session(
             self._name,
-            [self._registry.subscription(self._scope)],
+            [self._subscription],
             self._registry,
             concurrency=self.concurrency,
             grace_ms=self._grace_ms,
