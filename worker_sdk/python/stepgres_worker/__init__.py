@@ -36,7 +36,9 @@ from ._errors import (
 from ._flow import Flow, Step
 from ._models import (
     FlowInfo,
+    HandlerInfo,
     Page,
+    QueueInfo,
     RunError,
     RunSnapshot,
     RunSpec,
@@ -49,6 +51,8 @@ from ._models import (
     TaskCounts,
     TaskSnapshot,
     TaskStatus,
+    UnservedRoute,
+    WorkerInfo,
 )
 from ._run import AsyncRun
 from ._sync import Client, Run
@@ -68,12 +72,14 @@ __all__ = [
     "Flow",
     "FlowInfo",
     "ForkedError",
+    "HandlerInfo",
     "InternalError",
     "InvalidArgument",
     "MissingHandlers",
     "NotFound",
     "Page",
     "PermissionDenied",
+    "QueueInfo",
     "RequestError",
     "ResourceExhausted",
     "Run",
@@ -97,7 +103,9 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
+    "UnservedRoute",
     "Worker",
+    "WorkerInfo",
     "WrongThreadError",
     "__version__",
 ]

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._flow import Flow
-    from ._models import FlowInfo, RunSnapshot, RunStatus, StartResult, StepInfo, TaskSnapshot, TaskStatus
+    from ._models import (
+        FlowInfo,
+        HandlerInfo,
+        QueueInfo,
+        RunSnapshot,
+        RunStatus,
+        StartResult,
+        StepInfo,
+        TaskSnapshot,
+        TaskStatus,
+        WorkerInfo,
+    )
     from ._rpc import Req, Res, Rpc
     from ._transport import Transport
 
@@ -214,6 +225,44 @@ class AsyncClient:
         """
         response = await self.call(_rpc.DELETE_FLOW, flow_pb2.DeleteFlowRequest(flow=flow, force=force))
         return response.cancelled_run_count
+
+    # ------------------------------------------------------------------------------------------ what is served
+
+    async def list_handlers(
+        self, *, name_prefix: str = "", page_size: int = 0, page_token: str = ""
+    ) -> Page[HandlerInfo]:
+        """Lists the handlers that workers serve now, by name and scope: the catalogue. It may be a second old.
+
+        Args:
+            name_prefix: only handlers whose name begins so.
+            page_size: up to 1,000; 0 = 50.
+            page_token: from the page before, with the same prefix.
+        """
+        request = flow_pb2.ListHandlersRequest(name_prefix=name_prefix, page_size=page_size, page_token=page_token)
+        response = await self.call(_rpc.LIST_HANDLERS, request)
+        return Page(tuple(_convert.handler_info(handler) for handler in response.handlers), response.next_page_token)
+
+    async def list_workers(self, *, page_size: int = 0, page_token: str = "") -> Page[WorkerInfo]:
+        """Lists the sessions of workers by name. It may be a second old.
+
+        Args:
+            page_size: up to 1,000; 0 = 50.
+            page_token: from the page before.
+        """
+        request = run_pb2.ListWorkersRequest(page_size=page_size, page_token=page_token)
+        response = await self.call(_rpc.LIST_WORKERS, request)
+        return Page(tuple(_convert.worker_info(worker) for worker in response.workers), response.next_page_token)
+
+    async def list_queues(self, *, page_size: int = 0, page_token: str = "") -> Page[QueueInfo]:
+        """Lists the queues by name, with what waits in them and which of it nobody serves. It may be a second old.
+
+        Args:
+            page_size: up to 1,000; 0 = 50.
+            page_token: from the page before.
+        """
+        request = run_pb2.ListQueuesRequest(page_size=page_size, page_token=page_token)
+        response = await self.call(_rpc.LIST_QUEUES, request)
+        return Page(tuple(_convert.queue_info(queue) for queue in response.queues), response.next_page_token)
 
     # -------------------------------------------------------------------------------------------------- runs
 

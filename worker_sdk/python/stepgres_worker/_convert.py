@@ -15,6 +15,8 @@ from . import _json
 from ._errors import FieldViolation, request_error
 from ._models import (
     FlowInfo,
+    HandlerInfo,
+    QueueInfo,
     RunError,
     RunSnapshot,
     RunStatus,
@@ -26,6 +28,8 @@ from ._models import (
     TaskCounts,
     TaskSnapshot,
     TaskStatus,
+    UnservedRoute,
+    WorkerInfo,
 )
 
 if TYPE_CHECKING:
@@ -170,6 +174,53 @@ def flow_info(message: flow_pb2.Flow, *, versions: Iterable[int] = (), created: 
         steps=tuple(step_info(step) for step in message.steps),
         topological_order=tuple(message.topological_order),
         create_time=time_or_none(message, "create_time"),
+    )
+
+
+def handler_info(message: flow_pb2.HandlerInfo) -> HandlerInfo:
+    """A handler of the catalogue."""
+    return HandlerInfo(
+        name=message.name,
+        scope=message.scope,
+        description=message.description,
+        session_count=message.session_count,
+        steps=tuple(message.steps),
+        step_count=message.step_count,
+        params_schema_json=message.params_schema or None,
+        input_schema_json=message.input_schema or None,
+        output_schema_json=message.output_schema or None,
+    )
+
+
+def worker_info(message: run_pb2.WorkerInfo) -> WorkerInfo:
+    """A session of a worker."""
+    return WorkerInfo(
+        worker=message.worker,
+        scopes=tuple(message.scopes),
+        handlers=tuple(message.handlers),
+        handler_count=message.handler_count,
+        credits=message.credits,
+        in_flight=message.in_flight,
+        coordinator=message.coordinator,
+        sdk=message.sdk,
+        lag_ms=message.lag_ms,
+        connect_time=time_or_none(message, "connect_time"),
+        lease_time=time_or_none(message, "lease_time"),
+        last_seen_time=time_or_none(message, "last_seen_time"),
+    )
+
+
+def queue_info(message: run_pb2.QueueInfo) -> QueueInfo:
+    """A queue."""
+    return QueueInfo(
+        queue=message.queue,
+        shared=message.shared,
+        depth=message.depth,
+        depth_is_estimate=message.depth_is_estimate,
+        oldest_age_s=message.oldest_age_s,
+        unserved_route_count=message.unserved_route_count,
+        unserved_routes=tuple(UnservedRoute(r.scope, r.handler, r.task_count) for r in message.unserved_routes),
+        unserved_steps=tuple(message.unserved_steps),
     )
 
 

@@ -347,6 +347,109 @@ class FlowInfo(Model):
 
 
 @dataclass(frozen=True, slots=True)
+class HandlerInfo(Model):
+    """A handler that workers serve now, in one scope."""
+
+    #: Name that steps refer to.
+    name: str
+    #: Scope in which it is served; empty = the common one.
+    scope: str
+    #: From the worker that connected last, as are the schemas; empty = unknown.
+    description: str
+    #: Sessions that serve it.
+    session_count: int
+    #: The first 100 steps that use it, as `<flow>.<step>`.
+    steps: tuple[str, ...]
+    #: Number of such steps, counted up to 10,000.
+    step_count: int
+    #: JSON Schema of the step's params, as it was sent; None = unknown.
+    params_schema_json: bytes | None = payload()
+    #: JSON Schema of the input, as it was sent; None = unknown.
+    input_schema_json: bytes | None = payload()
+    #: JSON Schema of the output, as it was sent; None = unknown.
+    output_schema_json: bytes | None = payload()
+
+    @property
+    def params_schema(self) -> Mapping[str, Any] | None:
+        """JSON Schema of the step's params; None = unknown."""
+        return None if self.params_schema_json is None else _json.loads(self.params_schema_json)
+
+    @property
+    def input_schema(self) -> Mapping[str, Any] | None:
+        """JSON Schema of the input; None = unknown."""
+        return None if self.input_schema_json is None else _json.loads(self.input_schema_json)
+
+    @property
+    def output_schema(self) -> Mapping[str, Any] | None:
+        """JSON Schema of the output; None = unknown."""
+        return None if self.output_schema_json is None else _json.loads(self.output_schema_json)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo(Model):
+    """A session of a worker."""
+
+    #: The worker's name; two may bear the same.
+    worker: str
+    #: The first 100 scopes it subscribes in; empty text = the common one.
+    scopes: tuple[str, ...]
+    #: The first 100 handlers it serves.
+    handlers: tuple[str, ...]
+    #: Number of different handlers.
+    handler_count: int
+    #: Tasks it asked for and did not get yet, as of the last renewal: up to a heartbeat period ago.
+    credits: int
+    #: Tasks it has.
+    in_flight: int
+    #: Id of the coordinator that holds its stream.
+    coordinator: str
+    #: SDK language and version.
+    sdk: str
+    #: Milliseconds since `last_seen_time`.
+    lag_ms: int
+    #: When the session was opened.
+    connect_time: datetime.datetime | None
+    #: Until when its leases hold without a renewal.
+    lease_time: datetime.datetime | None
+    #: When its last frame came, as of the last renewal.
+    last_seen_time: datetime.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnservedRoute(Model):
+    """A handler in a scope that tasks wait for and no session serves."""
+
+    #: Scope of the runs; empty = the common one.
+    scope: str
+    #: Handler that is missing.
+    handler: str
+    #: Tasks that wait for it, counted up to 1,000.
+    task_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo(Model):
+    """A queue of runnable tasks."""
+
+    #: Name of a shared queue, or slug of the flow that owns it.
+    queue: str
+    #: True for a queue that flows share by its name.
+    shared: bool
+    #: Runnable tasks: counted up to 10,000, estimated beyond.
+    depth: int
+    #: `depth` is an estimate.
+    depth_is_estimate: bool
+    #: Seconds since the oldest became runnable; 0 when empty.
+    oldest_age_s: int
+    #: Number of routes with tasks that no session serves.
+    unserved_route_count: int
+    #: The first 20 of them.
+    unserved_routes: tuple[UnservedRoute, ...]
+    #: Steps of their oldest tasks, as `<flow>.<step>`.
+    unserved_steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """What to start, for `start_runs`."""
 

@@ -41,6 +41,7 @@ GET_FLOW = Rpc(_FLOW + "GetFlow", flow_pb2.GetFlowRequest, flow_pb2.GetFlowRespo
 LIST_FLOWS = Rpc(_FLOW + "ListFlows", flow_pb2.ListFlowsRequest, flow_pb2.ListFlowsResponse)
 # A second DeleteFlow finds nothing, and might delete a flow that was created in between.
 DELETE_FLOW = Rpc(_FLOW + "DeleteFlow", flow_pb2.DeleteFlowRequest, flow_pb2.DeleteFlowResponse, idempotent=False)
+LIST_HANDLERS = Rpc(_FLOW + "ListHandlers", flow_pb2.ListHandlersRequest, flow_pb2.ListHandlersResponse)
 
 # Idempotent with a key only: the client asks for the retry then.
 START_RUN = Rpc(_RUN + "StartRun", run_pb2.StartRunRequest, run_pb2.StartRunResponse, idempotent=False)
@@ -50,6 +51,8 @@ LIST_RUNS = Rpc(_RUN + "ListRuns", run_pb2.ListRunsRequest, run_pb2.ListRunsResp
 LIST_TASKS = Rpc(_RUN + "ListTasks", run_pb2.ListTasksRequest, run_pb2.ListTasksResponse)
 GET_TASK = Rpc(_RUN + "GetTask", run_pb2.GetTaskRequest, run_pb2.GetTaskResponse)
 CANCEL_RUN = Rpc(_RUN + "CancelRun", run_pb2.CancelRunRequest, run_pb2.CancelRunResponse)
+LIST_WORKERS = Rpc(_RUN + "ListWorkers", run_pb2.ListWorkersRequest, run_pb2.ListWorkersResponse)
+LIST_QUEUES = Rpc(_RUN + "ListQueues", run_pb2.ListQueuesRequest, run_pb2.ListQueuesResponse)
 WATCH_RUN_PATH = _RUN + "WatchRun"
 
 GET_RUN_INPUT = Rpc(_WORKER + "GetRunInput", worker_pb2.GetRunInputRequest, worker_pb2.GetRunInputResponse)
