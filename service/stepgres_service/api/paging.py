@@ -59,7 +59,7 @@ class PageTokens:
     def _binding(self, request: Message) -> str:
         filters = type(request)()
         filters.CopyFrom(request)
-        for field in ("page_token", "page_size", "view"):
+        for field in {"page_token", "page_size", "view"} & set(request.DESCRIPTOR.fields_by_name):
             filters.ClearField(field)
         text = f"{self._database.system_id}|{request.DESCRIPTOR.full_name}|".encode()
         return hashlib.sha256(text + filters.SerializeToString(deterministic=True)).hexdigest()[:16]

@@ -32,13 +32,16 @@ order by page.handler, page.scope
 
 -- list_workers --
 -- A page of living sessions by the worker's name. Their ids prove who may send results: only a hash leaves the database.
-with page as materialized (
-    select w.worker_name, encode(sha256(uuid_send(s.session_id)), 'hex') as position, s.*
+with living as (
+    select w.worker_name, encode(sha256(uuid_send(s.session_id)), 'hex') collate "C" as position, s.*
     from pgflow.sessions as s
     join pgflow.workers as w on w.worker_id = s.worker_id
     where s.closed_at is null and s.lease_until > (select pgflow.now())
-      and (w.worker_name, encode(sha256(uuid_send(s.session_id)), 'hex') collate "C") > (%(worker)s, %(position)s)
-    order by w.worker_name, position collate "C"
+),
+page as materialized (
+    select * from living
+    where (worker_name, position) > (%(worker)s, %(position)s)
+    order by worker_name, position
     limit %(limit)s
 )
 select page.worker_name as worker, page.position,
@@ -53,12 +56,13 @@ select page.worker_name as worker, page.position,
        page.coordinator_id::text as coordinator, page.sdk, page.connected_at, page.lease_until, page.seen_at,
        greatest(0, extract(epoch from pgflow.now() - page.seen_at) * 1000)::bigint as lag_ms
 from page
-order by page.worker_name, page.position collate "C"
+order by page.worker_name, page.position
 
 -- list_queues --
 -- A page of queues by name; a queue of its own has its flow's slug. One that was dropped meanwhile is shown empty.
 with named as materialized (
-    select q.queue_id, q.queue_name is not null as shared, coalesce(q.queue_name, own.workflow_slug) as name
+    select q.queue_id, q.queue_name is not null as shared,
+           coalesce(q.queue_name, own.workflow_slug) collate "C" as name
     from pgflow.queues as q
     left join (
         select v.queue_id, min(v.workflow_slug) as workflow_slug from pgflow.workflow_versions as v group by v.queue_id
@@ -66,8 +70,8 @@ with named as materialized (
 ),
 page as materialized (
     select * from named
-    where name is not null and (name collate "C", queue_id) > (%(name)s, %(queue_id)s)
-    order by name collate "C", queue_id
+    where name is not null and (name, queue_id) > (%(name)s, %(queue_id)s)
+    order by name, queue_id
     limit %(limit)s
 )
 select page.name, page.queue_id, page.shared, coalesce(r.depth, 0) as depth, coalesce(r.is_estimate, false) as depth_is_estimate,
@@ -76,4 +80,4 @@ select page.name, page.queue_id, page.shared, coalesce(r.depth, 0) as depth, coa
        coalesce(r.unserved_steps, '{}') as unserved_steps
 from page
 left join lateral pgflow.read_queue(page.queue_id) as r on true
-order by page.name collate "C", page.queue_id
+order by page.name, page.queue_id
