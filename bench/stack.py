@@ -100,7 +100,7 @@ def _processes(stack: Stack, worker: str | None, concurrency: int) -> Iterator[N
         "STEPGRES_DATABASE_URL": stack.dsn,
         "STEPGRES_LISTEN": stack.target,
         "STEPGRES_TARGET": stack.target,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
     cli = [sys.executable, "-m", "stepgres_cli"]
     started: list[subprocess.Popen[bytes]] = []

@@ -30,6 +30,7 @@ declare
     v_version_ids int[];
     v_step_counts smallint[];
     v_items int[];
+    v_created_ids uuid[];
     v_created int[];
     v_scopes text[] := p_scopes;
     v_root record;
@@ -92,12 +93,16 @@ begin
         on conflict do nothing
         returning run_id
     )
-    select array_agg(u.item) filter (where c.run_id is not null),
-           array_agg(u.item) filter (where c.run_id is null)
-    into v_created, v_items
-    from unnest(p_run_ids, v_verdicts) with ordinality as u (run_id, verdict, item)
-    left join created as c on c.run_id = u.run_id
-    where u.verdict is null;
+    select array_agg(run_id) into v_created_ids from created;
+    v_items := array(select u.item from unnest(v_verdicts) with ordinality as u (verdict, item) where verdict is null);
+    if cardinality(v_created_ids) = cardinality(v_items) then
+        v_created := v_items;
+        v_items := '{}';
+    else
+        -- Rare, and worth a check of each item against all: some keys were used before.
+        v_created := array(select u.item from unnest(v_items) as u (item) where p_run_ids[u.item] = any(v_created_ids));
+        v_items := array(select u.item from unnest(v_items) as u (item) where u.item <> all(v_created));
+    end if;
 
     with state as (
         insert into pgflow.step_states (
@@ -147,8 +152,8 @@ begin
                when r.input_hash <> u.input_hash then 'input'
                when r.run_id is not null then 'version ' || v.version
            end,
-           v.version, u.version_id, coalesce(r.status, mine.status),
-           v_ready_routes
+           v.version, u.version_id, coalesce(r.status, case when u.verdict is null then mine.status end),
+           case when u.item = 1 then v_ready_routes end
     from unnest(p_run_ids, v_verdicts, v_details, v_workflow_ids, v_version_ids, p_idempotency_keys, p_input_hashes,
                 p_versions)
         with ordinality as u (run_id, verdict, detail, workflow_id, version_id, key, input_hash, version, item)

@@ -24,6 +24,17 @@ class JsonChecker:
     def __init__(self, judge: Callable[[bytes], Awaitable[str | None]]) -> None:
         self._judge = judge
 
+    @staticmethod
+    def accepts(data: bytes, max_bytes: int) -> bool:
+        """Whether data is plainly fine; False only says that `check` must look closer."""
+        if len(data) > max_bytes or rb"\u0000" in data:
+            return False
+        try:
+            orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return False
+        return True
+
     async def check(self, data: bytes, path: str, max_bytes: int) -> str:
         """The JSON text that data holds.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import heapq
 import itertools
 import re
@@ -29,6 +30,7 @@ RANGES: dict[str, tuple[int, int]] = {
 }
 
 
+@functools.lru_cache(maxsize=4096)
 def is_slug(text: str) -> bool:
     """Whether a text may name a flow, a step or a queue."""
     return _SLUG.match(text) is not None and text != "run"

@@ -70,6 +70,12 @@ class TextColumn(_Column):
     __slots__ = ()
 
 
+class ByteaColumn(_Column):
+    """bytea[] from bytes or None."""
+
+    __slots__ = ()
+
+
 class _ColumnDumper(Dumper):
     format = Format.BINARY
     element = ""
@@ -150,6 +156,10 @@ class _TextDumper(_NullableDumper):
     element = "text"
 
 
+class _ByteaDumper(_NullableDumper):
+    element = "bytea"
+
+
 class _BigintDumper(_NullableDumper):
     element = "int8"
 
@@ -166,3 +176,4 @@ def register_columns(conn: AsyncConnection[Any]) -> None:
     adapters.register_dumper(BigintColumn, _BigintDumper)
     adapters.register_dumper(BoolColumn, _BoolDumper)
     adapters.register_dumper(TextColumn, _TextDumper)
+    adapters.register_dumper(ByteaColumn, _ByteaDumper)

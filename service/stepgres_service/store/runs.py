@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import namedtuple_row
 
 from stepgres_service.model import Run, RunError, RunStatus, StepStatus, TaskCounts
-from stepgres_service.store.arrays import TextColumn, register_columns
+from stepgres_service.store.arrays import ByteaColumn, IntColumn, TextColumn, UuidColumn, register_columns
 from stepgres_service.store.lane import judge
 from stepgres_service.store.pool import Database
 from stepgres_service.store.queries import load_queries
@@ -166,14 +166,14 @@ class RunStore:
         await cursor.execute(
             _SQL["start_runs"],
             (
-                [start.flow for start in starts],
-                [start.version for start in starts],
+                TextColumn([start.flow.encode() for start in starts]),
+                IntColumn([start.version for start in starts]),
                 TextColumn([start.input for start in starts]),
-                [start.scope for start in starts],
-                [start.idempotency_key for start in starts],
-                [start.input_hash for start in starts],
-                [start.run_id for start in starts],
-                [start.traceparent for start in starts],
+                TextColumn([start.scope.encode() for start in starts]),
+                TextColumn([_encoded(start.idempotency_key) for start in starts]),
+                ByteaColumn([start.input_hash for start in starts]),
+                UuidColumn([start.run_id.bytes for start in starts]),
+                TextColumn([_encoded(start.traceparent) for start in starts]),
                 self._limits.max_items,
                 self._limits.max_task_input_bytes,
             ),
@@ -281,6 +281,10 @@ class RunStore:
     async def _fetch(self, query: str, parameters: dict[str, Any]) -> list[Any]:
         async with self._database.connection() as conn:
             return await fetch_pinned(conn, _SQL[query], parameters)
+
+
+def _encoded(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
 
 
 async def fetch_pinned(conn: AsyncConnection[Any], query: bytes, parameters: dict[str, Any]) -> list[Any]:
