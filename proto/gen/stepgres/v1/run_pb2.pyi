@@ -1212,7 +1212,7 @@ class QueueInfo(_message.Message):
     oldest_age_s: _builtins.int
     """Seconds since the oldest became runnable; 0 when empty."""
     depth_is_estimate: _builtins.bool
-    """`depth` is an estimate, from the database's statistics."""
+    """`depth` is an estimate from the database's statistics, which may be late; at least 10001."""
     shared: _builtins.bool
     """True for a queue that flows share by its name; false for a flow's own."""
     unserved_route_count: _builtins.int
