@@ -23,6 +23,13 @@ begin
         execute format('select count(*) from (select from %s order by msg_id limit $1) as first', v_table)
         into depth using p_count + 1;
         is_estimate := depth > p_count;
+        if depth = 0 then
+            unserved_count := 0;
+            unserved := '[]';
+            unserved_steps := '{}';
+            return next;
+            return;
+        end if;
         if is_estimate then
             depth := pg_stat_get_live_tuples(v_table::regclass);
             -- Statistics may be missing or late; the numbers of the messages are an upper bound.

@@ -1,34 +1,8 @@
 -- list_handlers --
--- A page of the handlers that living sessions serve, by name and scope. The session that connected last describes each.
-with page as materialized (
-    select h.handler, h.scope, count(*) as session_count,
-           (array_agg(h.details_id order by s.connected_at desc, s.session_id))[1] as details_id
-    from pgflow.session_handlers as h
-    join pgflow.sessions as s on s.session_id = h.session_id
-    where starts_with(h.handler, %(prefix)s) and (h.handler, h.scope) > (%(handler)s, %(scope)s)
-      and s.closed_at is null and s.lease_until > (select pgflow.now())
-    group by h.handler, h.scope
-    order by h.handler, h.scope
-    limit %(limit)s
-)
-select page.handler as name, page.scope, d.description, d.params_schema::text as params_schema,
-       d.input_schema::text as input_schema, d.output_schema::text as output_schema,
-       page.session_count, used.steps, used.step_count
-from page
-join pgflow.handler_details as d on d.details_id = page.details_id
-cross join lateral (
-    select count(*) as step_count,
-           coalesce((array_agg(u.step order by u.workflow_slug, u.step_slug))[:100], '{}') as steps
-    from (
-        select s.workflow_slug, s.step_slug, s.workflow_slug || '.' || s.step_slug as step
-        from pgflow.workflow_steps as s
-        where s.handler = page.handler and s.version = (
-            select w.latest_version from pgflow.workflows as w where w.workflow_slug = s.workflow_slug)
-        order by s.workflow_slug, s.step_slug
-        limit 10000
-    ) as u
-) as used
-order by page.handler, page.scope
+-- A page of the handlers that living sessions serve; see 1610_fn_list_handlers.sql.
+select name, scope, description, params_schema::text as params_schema, input_schema::text as input_schema,
+       output_schema::text as output_schema, session_count, steps, step_count
+from pgflow.list_handlers(%(prefix)s, %(handler)s, %(scope)s, %(limit)s)
 
 -- list_workers --
 -- A page of living sessions by the worker's name. Their ids prove who may send results: only a hash leaves the database.
