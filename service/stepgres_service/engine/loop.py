@@ -61,7 +61,8 @@ class Loop(ABC):
                 failures += 1
                 self.healthy = False
                 self.failed(error)
-                delay_s = random.uniform(0, min(_LAST_RETRY_S, _FIRST_RETRY_S * 2**failures))
+                # The exponent is bounded: after an outage of an hour the power would be beyond what a float can hold.
+                delay_s = random.uniform(0, min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** min(failures, 10)))
                 await asyncio.sleep(delay_s)
                 continue
             failures = 0

@@ -24,15 +24,24 @@ class LaneBusy(StepgresError):
     """Another transaction was in the way; nothing was changed. Send the same batch again."""
 
 
+class LaneBlocked(LaneBusy):
+    """As LaneBusy, but the same batch would most likely fail again, so send its parts."""
+
+
 class BatchRefused(StepgresError):
     """PostgreSQL refused a value in the batch; nothing was changed. Send its parts."""
 
 
 #: SQLSTATE classes and codes after which the same batch may succeed: serialization, deadlock, lock timeout, and a
 #: queue that was dropped with its flow while a lease was on its way to it.
-_CONFLICTS = frozenset({"40001", "40P01", "55P03", "42P01"})
+_CONFLICTS = frozenset({"40001", "40P01", "42P01"})
+#: Lock timeout, statement timeout or a cancelled statement: somebody holds for long what an item needs.
+_WAITS = frozenset({"55P03", "57014"})
 #: Data exceptions, integrity violations and program limits: an item is at fault.
 _REFUSALS = ("22", "23", "54")
+#: Errors of triggers, cardinality, internal errors: one item may be at fault or all of them, for a while or for good.
+#: No task may fail for that; the others go on, and what stays is tried again.
+_DOUBTS = ("21", "38", "39", "44", "P0", "XX")
 
 
 def judge(error: psycopg.Error) -> StepgresError:
@@ -41,6 +50,8 @@ def judge(error: psycopg.Error) -> StepgresError:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if state in _CONFLICTS:
         return LaneBusy(text)
+    if state in _WAITS or state[:2] in _DOUBTS:
+        return LaneBlocked(text)
     if state[:2] in _REFUSALS or (not state and isinstance(error, psycopg.DataError)):
         return BatchRefused(text)
     return LaneDown(text)
@@ -65,22 +76,29 @@ class Lane:
         """Backend of its connection: what that notifies, the exchange has answered already."""
         return None if self._conn is None or self._conn.closed else self._conn.info.backend_pid
 
-    async def exchange(self, results: ResultColumns | None, requests: Sequence[LeaseRequest]) -> Exchange:
+    async def exchange(
+        self, results: ResultColumns | None, requests: Sequence[LeaseRequest], *, patient: bool = True
+    ) -> Exchange:
         """Records and leases in one transaction.
+
+        Args:
+            results: None when there is nothing to record.
+            requests: may be empty.
+            patient: waits for locks up to 5 s; else 0.1 s.
 
         Raises:
             LaneDown: the outcome is unknown; recover() and send the same again.
-            LaneBusy: nothing was changed; send the same again.
+            LaneBusy: nothing was changed; send the same again, or its parts when it is LaneBlocked.
             BatchRefused: nothing was changed; an item is at fault.
         """
         try:
             if self._conn is None:
                 self._conn = await self._database.connect()
                 register_columns(self._conn)
-            exchange = await self._tasks.exchange(self._conn, results, requests)
+            exchange = await self._tasks.exchange(self._conn, results, requests, patient=patient)
         except psycopg.Error as error:
             verdict = judge(error)
-            if isinstance(verdict, LaneDown):
+            if isinstance(verdict, LaneDown) or (error.sqlstate or "")[:2] in _DOUBTS:
                 await self.close()
             else:
                 await self._roll_back()
@@ -88,6 +106,10 @@ class Lane:
         except OSError as error:  # no connection within its time
             await self.close()
             raise LaneDown(str(error) or type(error).__name__) from error
+        except BaseException:
+            # Cancelled, or a fault of ours: half a transaction may be on its way, and the next must not end it.
+            await self.close()
+            raise
         self._failures = 0
         return exchange
 
@@ -101,7 +123,8 @@ class Lane:
     async def recover(self, _down: LaneDown) -> None:
         """Waits before the next try: 0.1 s doubled up to 5 s, with full jitter."""
         self._failures += 1
-        await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2**self._failures)))
+        # The exponent is bounded: after an outage of an hour the power would be beyond what a float can hold.
+        await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2 ** min(self._failures, 10))))
 
     async def close(self) -> None:
         """Closes the connection."""

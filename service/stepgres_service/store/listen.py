@@ -64,7 +64,7 @@ class Listener:
                     failures = 0
                 self.healthy = False
             failures += 1
-            await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2**failures)))
+            await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2 ** min(failures, 10))))
 
     async def _listen(self) -> None:
         conn = await self._database.connect(direct=True)
@@ -73,6 +73,16 @@ class Listener:
             self.healthy = True
             self._on_connected()
             async for notification in conn.notifies():
-                self._channels[notification.channel](notification.payload, notification.pid)
+                self._hear(notification)
         finally:
             await conn.close()
+
+    def _hear(self, notification: psycopg.Notify) -> None:
+        try:
+            self._channels[notification.channel](notification.payload, notification.pid)
+        except Exception:  # noqa: BLE001  anybody may notify anything; it must not end the listening
+            _log.exception(
+                "a notification could not be handled; the polls find what it meant",
+                channel=notification.channel,
+                payload=notification.payload[:200],
+            )

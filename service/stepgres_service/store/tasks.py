@@ -136,7 +136,12 @@ class TaskStore:
         self._limits = limits
 
     async def exchange(
-        self, conn: AsyncConnection[Any], results: ResultColumns | None, requests: Sequence[LeaseRequest]
+        self,
+        conn: AsyncConnection[Any],
+        results: ResultColumns | None,
+        requests: Sequence[LeaseRequest],
+        *,
+        patient: bool = True,
     ) -> Exchange:
         """Records results and leases tasks in one transaction and one round trip.
 
@@ -144,6 +149,7 @@ class TaskStore:
             conn: a connection of the caller's own, in autocommit, that knows the columns of store/arrays.
             results: None when there is nothing to record; the transaction then commits without waiting for the disk.
             requests: may be empty.
+            patient: waits for the locks of the results up to 5 s; else 0.1 s. Leases wait for nothing.
 
         Raises:
             psycopg.Error: as it came; the caller decides whether to send the batch again.
@@ -155,6 +161,7 @@ class TaskStore:
                 await conn.execute(_SQL["commit_soon"])
                 recorded = None
             else:
+                await conn.execute(_SQL["wait_long" if patient else "wait_briefly"])
                 recorded = await self._record(conn, results)
             cursors = [await self._lease(conn, request) for request in requests]
             await conn.execute(_SQL["commit"])

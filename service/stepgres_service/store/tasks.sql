@@ -10,6 +10,14 @@ commit
 -- For transactions that record no result: a lease that a crash undoes was never seen by anybody for long.
 set local synchronous_commit = off
 
+-- wait_long --
+-- How long a transaction waits for a lock: somebody may sit on a run in psql.
+set local lock_timeout = '5s'
+
+-- wait_briefly --
+-- The same for the parts of a batch that has waited long already.
+set local lock_timeout = '100ms'
+
 -- record_results --
 -- Records a batch of results; see 1340_fn_record_results.sql.
 select r.verdicts, r.ready_routes, r.ended_run_ids::text[], r.ended_version_ids, r.ended_statuses, r.ended_durations_s
