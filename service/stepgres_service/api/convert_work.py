@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from uuid import UUID
 
 from stepgres.v1 import common_pb2, worker_pb2
-from stepgres_service.api.schemas import SchemaChecker
+from stepgres_service.api.schemas import Fault
 from stepgres_service.engine.completions import Verdict
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.registry import Hello
@@ -44,27 +45,27 @@ class _Checks:
         elif len(value) > limit:
             self.add(path, Reason.FIELD_TOO_LONG, f"{len(value)} characters, at most {limit} are allowed; shorten it")
 
-    def schema(self, path: str, value: bytes, schemas: SchemaChecker) -> str | None:
-        fault = schemas.fault(value)
+    def schema(self, path: str, value: bytes, faults: Mapping[bytes, Fault]) -> str | None:
+        fault = faults.get(value)
         if fault is None:
-            return value.decode() or None
+            return value.decode(errors="replace") or None
         self.add(path, *fault)
         return None
 
 
 def schemas_in(frame: worker_pb2.Hello) -> Iterator[bytes]:
-    """Every schema of a Hello."""
-    for subscription in frame.subscriptions:
-        for handler in subscription.handlers:
-            yield from filter(None, (handler.params_schema, handler.input_schema, handler.output_schema))
+    """Every schema of a Hello; of one with too many handlers, which is refused for that, only the first."""
+    handlers = (handler for subscription in frame.subscriptions for handler in subscription.handlers)
+    for handler in islice(handlers, _MAX_HANDLERS):
+        yield from filter(None, (handler.params_schema, handler.input_schema, handler.output_schema))
 
 
-def hello_from(frame: worker_pb2.Hello, schemas: SchemaChecker) -> Hello:
+def hello_from(frame: worker_pb2.Hello, faults: Mapping[bytes, Fault]) -> Hello:
     """Checks a Hello and converts it.
 
     Args:
         frame: as it came.
-        schemas: judges the handlers' schemas; it should have learned them.
+        faults: what is wrong with each of its schemas.
 
     Raises:
         InvalidArgument: with everything that is wrong.
@@ -89,7 +90,7 @@ def hello_from(frame: worker_pb2.Hello, schemas: SchemaChecker) -> Hello:
         checks.add("session_id", Reason.FIELD_INVALID, "is none of ours; send the one of Welcome, or leave it empty")
     if frame.reconnect_grace_ms < 0:
         checks.add("reconnect_grace_ms", Reason.FIELD_OUT_OF_RANGE, f"is {frame.reconnect_grace_ms}; use 0 or more")
-    handlers = _handlers_from(frame.subscriptions, checks, schemas)
+    handlers = _handlers_from(frame.subscriptions, checks, faults)
     if checks.found:
         raise InvalidArgument(*checks.found)
     return Hello(
@@ -104,7 +105,7 @@ def hello_from(frame: worker_pb2.Hello, schemas: SchemaChecker) -> Hello:
 
 
 def _handlers_from(
-    subscriptions: Sequence[worker_pb2.Subscription], checks: _Checks, schemas: SchemaChecker
+    subscriptions: Sequence[worker_pb2.Subscription], checks: _Checks, faults: Mapping[bytes, Fault]
 ) -> tuple[ServedHandler, ...]:
     handlers: dict[tuple[str, str], ServedHandler] = {}
     for s, subscription in enumerate(subscriptions):
@@ -125,9 +126,9 @@ def _handlers_from(
             handlers[key] = ServedHandler(
                 *key,
                 handler.description,
-                checks.schema(f"{path}.params_schema", handler.params_schema, schemas),
-                checks.schema(f"{path}.input_schema", handler.input_schema, schemas),
-                checks.schema(f"{path}.output_schema", handler.output_schema, schemas),
+                checks.schema(f"{path}.params_schema", handler.params_schema, faults),
+                checks.schema(f"{path}.input_schema", handler.input_schema, faults),
+                checks.schema(f"{path}.output_schema", handler.output_schema, faults),
             )
     if not handlers:
         checks.add("subscriptions", Reason.FIELD_REQUIRED, "name at least one handler that the worker serves")

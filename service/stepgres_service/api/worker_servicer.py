@@ -84,8 +84,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             raise _refuse("hello", Reason.HELLO_REQUIRED, "no frame came; send Hello first") from None
         if first.WhichOneof("frame") != "hello":
             raise _refuse("hello", Reason.HELLO_REQUIRED, "the first frame is something else; send Hello first")
-        await self._schemas.learn(schemas_in(first.hello))
-        return hello_from(first.hello, self._schemas)
+        return hello_from(first.hello, await self._schemas.judged(schemas_in(first.hello)))
 
     # ------------------------------------------------------------------------------------------------ reading
 

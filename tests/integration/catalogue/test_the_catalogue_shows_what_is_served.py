@@ -91,7 +91,8 @@ async def test_a_map_tells_that_it_gets_an_item_and_its_index(coordinator: Coord
 
 
 async def test_schemas_come_back_byte_for_byte(channel: grpc.aio.Channel, client: AsyncClient) -> None:
-    schema = b'{ "type" : "object",\n\t"default":{"b":1.0e2,"a":-0.0,"a":1}, "title":"\xc3\xa4 \\u00e4" }'
+    # With a pattern of ECMA-262 that Python does not know.
+    schema = b'{ "type" : "object",\n\t"pattern":"^\\\\p{L}$", "default":{"b":1.0e2,"a":-0.0,"a":1}, "title":"\xc3\xa4 \\u00e4" }'
     handler = worker_pb2.Handler(
         name="h", description="ä", params_schema=schema, input_schema=schema + b" ", output_schema=b"{}"
     )
@@ -261,6 +262,8 @@ async def test_only_steps_of_latest_versions_are_named_and_the_first_hundred(
         ("params_schema", b"[]", "FIELD_INVALID", "no JSON object"),
         ("input_schema", b"true", "FIELD_INVALID", "no JSON object"),
         ("input_schema", b'{"type":"text"}', "FIELD_INVALID", "/type"),
+        ("input_schema", b'{"$schema":5}', "FIELD_INVALID", "no valid JSON Schema"),
+        ("input_schema", b'{"$schema":"http://["}', "FIELD_INVALID", "no valid JSON Schema"),
         ("output_schema", b'{"title":"\\u0000"}', "NUL_CHARACTER", "U+0000"),
         ("output_schema", b'{"title":"\xff"}', "INVALID_JSON", "not JSON"),
         ("output_schema", b'{"title":"' + b"x" * 65536 + b'"}', "PAYLOAD_TOO_LARGE", "65536"),
