@@ -122,7 +122,7 @@ async def test_stale_and_duplicate_are_final_and_quiet(fake: FakeTransport, capl
     gate = Gate()
     worker = Worker(transport=fake)
     worker.step("gate")(gate)
-    caplog.set_level(logging.WARNING, logger="stepgres.worker")
+    caplog.set_level(logging.WARNING, logger="stepgres_worker")
     async with fake.serving(worker):
         task = fake.send_task("gate")
         await gate.has_started(1)

@@ -110,7 +110,7 @@ async def test_a_thread_past_its_deadline_is_named_and_its_result_dropped(
     gate = ThreadGate()
     worker = Worker(transport=fake, clock=clock)
     worker.step("slow")(gate)
-    caplog.set_level(logging.WARNING, logger="stepgres.worker")
+    caplog.set_level(logging.WARNING, logger="stepgres_worker")
     async with fake.serving(worker):
         task = fake.send_task("slow", timeout_s=5)
         await acquire(gate.began)

@@ -32,8 +32,8 @@ async def test_a_blocking_coroutine_is_named_with_its_line(caplog: pytest.LogCap
         return "done"
 
     hear = Hear()
-    logging.getLogger("stepgres.worker").addHandler(hear)
-    caplog.set_level(logging.WARNING, logger="stepgres.worker")
+    logging.getLogger("stepgres_worker").addHandler(hear)
+    caplog.set_level(logging.WARNING, logger="stepgres_worker")
     try:
         async with fake.serving(worker):
             watchdog = Watchdog(worker._session.executor, asyncio.get_running_loop(), 15.0)
@@ -41,7 +41,7 @@ async def test_a_blocking_coroutine_is_named_with_its_line(caplog: pytest.LogCap
             assert await fake.run_task("blocks") == "done"
             looking.join(10)  # every handler has the record only when the call has returned
     finally:
-        logging.getLogger("stepgres.worker").removeHandler(hear)
+        logging.getLogger("stepgres_worker").removeHandler(hear)
     assert "blocks has held the event loop" in caplog.text
     assert "warned.wait(10)" in caplog.text
 
@@ -61,7 +61,7 @@ async def test_a_held_interpreter_lock_is_noticed_afterwards(caplog: pytest.LogC
     worker = Worker(transport=fake)
     worker.step("one")(lambda input: 1)
     times = iter([100.0, 106.0])  # nobody could run for 6 s, so the clock jumped
-    caplog.set_level(logging.WARNING, logger="stepgres.worker")
+    caplog.set_level(logging.WARNING, logger="stepgres_worker")
     async with fake.serving(worker):
         watchdog = Watchdog(
             worker._session.executor, asyncio.get_running_loop(), 15.0, monotonic=lambda: next(times, time.monotonic())

@@ -44,7 +44,7 @@ async def hold(input):
 def make():
     return worker
 
-broken = Worker(target="x")
+broken = Worker(target="127.0.0.1:1")
 number = 3
 """
 

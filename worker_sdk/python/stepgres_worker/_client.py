@@ -50,7 +50,7 @@ class AsyncClient:
     Calls that may be repeated are: after UNAVAILABLE, with backoff, until their deadline.
 
     Args:
-        target: host:port or any gRPC target; None = STEPGRES_TARGET, else 127.0.0.1:50051.
+        target: host:port or a gRPC target (`dns:///name:port`); None = STEPGRES_TARGET, else 127.0.0.1:50051.
         timeout_s: deadline of each call, retries included; watching and waiting for results have none.
         transport: for tests, such as `testing.FakeTransport`; None = gRPC to `target`.
     """

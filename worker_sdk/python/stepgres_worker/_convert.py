@@ -6,13 +6,13 @@ import dataclasses
 import datetime
 from typing import TYPE_CHECKING, Any
 
-import grpc
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
 from stepgres.v1 import common_pb2, flow_pb2, run_pb2
 
 from . import _json
 from ._errors import FieldViolation, request_error
+from ._grpc import grpc
 from ._models import (
     FlowInfo,
     HandlerInfo,

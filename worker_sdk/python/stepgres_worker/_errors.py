@@ -27,12 +27,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from ._targets import DEFAULT_TARGET, cause_in_words
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import grpc
 
 DETAILS_KEY = "grpc-status-details-bin"
 ERROR_DOMAIN = "stepgres"
@@ -131,6 +134,9 @@ class Unimplemented(RequestError):
 
 class Unavailable(RequestError):
     """No coordinator answers."""
+
+    #: Why, in plain words, such as `connection refused`; empty when a coordinator answered that it cannot serve.
+    cause: str = ""
 
 
 class InternalError(RequestError):
@@ -261,12 +267,16 @@ def request_error(
 ) -> RequestError:
     """Makes the class that belongs to a status code."""
     kind = _BY_CODE.get(code, RequestError)
-    if kind is Unavailable and not reason:
+    cause = cause_in_words(message) if kind is Unavailable and not reason else ""
+    if cause:
         message = (
-            f"no coordinator answers at {target or 'the target'}: {message}. "
-            "Start one with `stepgres dev`, or set STEPGRES_TARGET to its host:port."
+            f"no coordinator answers at {target or 'the target'} ({cause}). Does `stepgres dev` or `stepgres serve` run "
+            f"there? Set STEPGRES_TARGET to the host:port of one, or start one: `stepgres dev` serves {DEFAULT_TARGET}."
         )
-    return kind(message, code=code, reason=reason, violations=violations, metadata=metadata)
+    error = kind(message, code=code, reason=reason, violations=violations, metadata=metadata)
+    if cause and isinstance(error, Unavailable):
+        error.cause = cause
+    return error
 
 
 def from_status(code: str, message: str, details: bytes | None, *, target: str = "") -> RequestError:

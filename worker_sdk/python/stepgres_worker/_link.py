@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ._session import Session
     from ._transport import WorkStream
 
-logger = logging.getLogger("stepgres.worker")
+logger = logging.getLogger("stepgres_worker")
 
 #: Longest wait for Welcome.
 HANDSHAKE_S = 10.0

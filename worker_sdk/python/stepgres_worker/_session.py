@@ -16,6 +16,7 @@ from stepgres.v1 import common_pb2, worker_pb2
 
 from . import _outcome
 from ._executor import Execution
+from ._failures import log_failure
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ._outcome import Outcome
     from ._registry import Registry
 
-logger = logging.getLogger("stepgres.worker")
+logger = logging.getLogger("stepgres_worker")
 
 PROTOCOL_VERSION = 1
 MAX_RESULTS_PER_FRAME = 500
@@ -196,6 +197,8 @@ class Session:
         if outcome is not None and self.leases.pop(token, None) is not None:
             self.kept[token] = outcome
             self._outbox.append(token)
+            if type(outcome) is worker_pb2.Failed:
+                log_failure(execution.task, outcome)
         self.wake()
         if self.stopping:
             self._changed()
@@ -205,7 +208,9 @@ class Session:
         if self.leases.pop(execution.token, None) is None:
             return
         self.executor.drop(execution)
-        self._keep(execution.token, _outcome.timed_out(execution.timeout_s))
+        failure = _outcome.timed_out(execution.timeout_s)
+        self._keep(execution.token, failure)
+        log_failure(execution.task, failure)
         if not execution.handler.on_loop:
             logger.warning(
                 "handler %s did not return within its %s s and cannot be stopped: it keeps its slot until it "

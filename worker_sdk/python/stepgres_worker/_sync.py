@@ -109,7 +109,7 @@ class Client:
     """AsyncClient for synchronous code: every method does the same and blocks. Safe to use from many threads.
 
     Args:
-        target: host:port or any gRPC target; None = STEPGRES_TARGET, else 127.0.0.1:50051.
+        target: host:port or a gRPC target (`dns:///name:port`); None = STEPGRES_TARGET, else 127.0.0.1:50051.
         timeout_s: deadline of each call, retries included; watching and waiting for results have none.
         transport: for tests; None = gRPC to `target`.
         portal: for tests; None = the process's background loop.

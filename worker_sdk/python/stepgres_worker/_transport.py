@@ -7,12 +7,12 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import grpc
-
 from stepgres.v1 import run_pb2, worker_pb2
 
 from . import _rpc
 from ._errors import ForkedError, StepgresError, from_rpc
+from ._grpc import grpc
+from ._targets import resolve_target
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from ._rpc import Req, Res, Rpc
 
-DEFAULT_TARGET = "127.0.0.1:50051"
-TARGET_VARIABLE = "STEPGRES_TARGET"
 MAX_MESSAGE_BYTES = 20 * 1024 * 1024
 #: Published numbers: ping after 30 s, give up 10 s later; servers allow a ping each 10 s.
 KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 30_000, 10_000
@@ -90,11 +88,6 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Closes every connection."""
-
-
-def resolve_target(target: str | None) -> str:
-    """The address to call: the argument, else STEPGRES_TARGET, else 127.0.0.1:50051."""
-    return target or os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
 
 
 class _ForkGuard:
@@ -186,6 +179,9 @@ class GrpcTransport:
     Args:
         target: host:port, or any gRPC target such as `dns:///name:50051` or `ipv4:10.0.0.1:1,10.0.0.2:1`;
             None = STEPGRES_TARGET, else 127.0.0.1:50051.
+
+    Raises:
+        ValueError: the target is none of these; the text names the form.
     """
 
     def __init__(self, target: str | None = None) -> None:

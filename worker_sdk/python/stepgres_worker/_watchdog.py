@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ._executor import Executor
 
-logger = logging.getLogger("stepgres.worker")
+logger = logging.getLogger("stepgres_worker")
 
 
 class Watchdog:

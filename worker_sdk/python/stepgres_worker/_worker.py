@@ -17,6 +17,7 @@ from ._errors import AlreadyExists, DeadlineExceeded, RequestError, StepgresErro
 from ._executor import Executor
 from ._host import WorkerHost
 from ._link import Link
+from ._outage import Outage
 from ._registry import Registry
 from ._session import Session
 from ._transport import GrpcTransport
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ._flow import Flow
     from ._transport import Transport
 
-logger = logging.getLogger("stepgres.worker")
+logger = logging.getLogger("stepgres_worker")
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 #: A stream that lived so long was healthy: the next reconnect begins with the shortest wait again.
@@ -47,7 +48,7 @@ class Worker:
 
     Args:
         flows: registered by CreateFlow before serving; their functions are served.
-        target: host:port or any gRPC target; None = STEPGRES_TARGET, else 127.0.0.1:50051.
+        target: host:port or a gRPC target (`dns:///name:port`); None = STEPGRES_TARGET, else 127.0.0.1:50051.
         concurrency: most tasks executed at a time, 1-10,000; the worker never has more.
         scope: serve only runs of this scope, up to 128 characters; empty = the common one.
         name: for people, up to 200 characters; None = `<host>:<process id>`.
@@ -88,6 +89,7 @@ class Worker:
         self._session: Session
         self._subscription: worker_pb2.Subscription
         self._host: WorkerHost
+        self._outage: Outage
         self._changed: asyncio.Event
         self._serving = False
         self._stop_asked = False
@@ -170,6 +172,7 @@ class Worker:
         self._clock = self._given_clock or LoopClock()
         self._host = WorkerHost(self._transport, self._clock)
         self._host.session = self._session = self._new_session()
+        self._outage = Outage(self._clock)
         executor = self._session.executor
         watchdog = Watchdog(executor, asyncio.get_running_loop(), self._session.welcome.lease_ms / 1000)
         try:
@@ -251,9 +254,8 @@ class Worker:
                     raise
                 except (Unavailable, DeadlineExceeded) as error:
                     attempt += 1
-                    wait_s = full_jitter_s(attempt, random.random)
-                    logger.warning("flow %s is not registered yet, next try in %.1f s: %s", flow.slug, wait_s, error)
-                    await self._clock.sleep(wait_s)
+                    self._outage.tell("no connection to a coordinator", error)
+                    await self._clock.sleep(full_jitter_s(attempt, random.random))
 
     async def _supervise(self) -> None:
         """Keeps one stream open; while its coordinator drains, opens the next one before it lets it go."""
@@ -305,7 +307,10 @@ class Worker:
         """Opens a stream, again and again with full jitter."""
         attempt = self._short_lived = self._next_attempt(old)
         if old is not None and old.ended and not old.draining:
-            logger.info("the stream ended (%s); connecting again", old.error or "closed by the coordinator")
+            self._outage.tell(
+                "the connection to the coordinator broke (tasks at hand go on, results are kept)",
+                old.error or "it was closed by the other side",
+            )
             await self._clock.sleep(full_jitter_s(attempt, random.random))
         while True:
             link = Link(self._transport.open_work(), self._session, self._clock, self._changed.set)
@@ -320,9 +325,8 @@ class Worker:
                 if not isinstance(error, StepgresError) or _is_fatal(error):
                     raise
                 attempt += 1
-                wait_s = full_jitter_s(attempt, random.random)
-                logger.warning("no coordinator yet, next try in %.1f s: %s", wait_s, error)
-                await self._clock.sleep(wait_s)
+                self._outage.tell("no connection to a coordinator", error)
+                await self._clock.sleep(full_jitter_s(attempt, random.random))
             else:
                 self._welcomed()
                 return link
@@ -335,11 +339,15 @@ class Worker:
 
     def _welcomed(self) -> None:
         welcome = self._session.welcome
+        lasted_s = self._outage.over()
         logger.info(
-            "%s at coordinator %s with %d slots",
-            "resumed" if welcome.resumed else "connected",
+            "%s coordinator %s: serving %d handlers in %d slots%s%s",
+            "reconnected to" if welcome.resumed else "connected to",
             welcome.coordinator or "?",
+            len(self._registry),
             self.concurrency,
+            "" if lasted_s is None else f", after {lasted_s:.0f} s without one",
+            "; all tasks at hand are still ours" if welcome.resumed else "",
         )
         if self._ready is None:
             self._ready = asyncio.Event()
