@@ -9,9 +9,9 @@ from uuid import UUID
 
 from stepgres.v1 import common_pb2, worker_pb2
 from stepgres_service.api.schemas import Fault
-from stepgres_service.engine.completions import Verdict
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.registry import Hello
+from stepgres_service.engine.results import Verdict
 from stepgres_service.engine.sessions import AckItem, DrainNotice, Outgoing, Session, Stop
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.errors import FailedPrecondition, InvalidArgument, Reason, Violation

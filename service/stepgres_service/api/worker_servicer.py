@@ -15,8 +15,8 @@ from stepgres.v1 import worker_pb2, worker_pb2_grpc
 from stepgres_service.api.convert_work import FrameWriter, hello_from, schemas_in, welcome_to
 from stepgres_service.api.payloads import JsonChecker
 from stepgres_service.api.schemas import SchemaChecker
-from stepgres_service.engine.completions import Outcome, TaskResult, Verdict
 from stepgres_service.engine.registry import Hello
+from stepgres_service.engine.results import Outcome, TaskResult, Verdict
 from stepgres_service.engine.sessions import AckItem, Session
 from stepgres_service.engine.tokens import TOKEN_BYTES, decode_token
 from stepgres_service.engine.work import WorkEngine

@@ -7,96 +7,51 @@ of it, so that the lanes keep each other company.
 
 A result is acknowledged after its commit and kept until then. When the outcome of a commit is unknown the same batch is
 sent again: the fence answers `duplicate` for what had been recorded.
+
+A batch that is not taken is sent in parts, without leases. What PostgreSQL refuses ends up alone and fails its task; runs
+that somebody else has locked wait aside, so that nobody waits for them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
+from uuid import UUID
 
 import structlog
 
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.dispatch import Dispatcher, PlannedLease
+from stepgres_service.engine.results import Outcome, TaskResult, Verdict, columns_of
 from stepgres_service.engine.sessions import AckItem, Session
 from stepgres_service.engine.settings import EngineSettings
-from stepgres_service.engine.tokens import token_columns
+from stepgres_service.engine.tokens import decode_token, run_of
 from stepgres_service.errors import Reason, StepgresError
-from stepgres_service.store.lane import BatchRefused, Lane, LaneBusy, LaneDown
-from stepgres_service.store.tasks import EndedRun, Exchange, ResultColumns
+from stepgres_service.store.lane import BatchRefused, Lane, LaneBlocked, LaneBusy, LaneDown
+from stepgres_service.store.tasks import EndedRun, Exchange, LeasedTask
 
 _log = structlog.get_logger(__name__)
 
-#: Seconds a lane rests after a fault of ours.
-_FAULT_PAUSE_S = 1.0
-
-
-class Outcome(IntEnum):
-    """What became of a task; the numbers of record_results."""
-
-    COMPLETED = 1
-    FAILED = 2
-    RELEASED = 3
-    UNDELIVERED = 4
-
-
-class Verdict(IntEnum):
-    """What became of a result; the numbers of AckVerdict."""
-
-    RECORDED = 1
-    DUPLICATE = 2
-    STALE = 3
-    REJECTED = 4
-    BUSY = 5
-
-
-@dataclass(slots=True)
-class TaskResult:
-    """A result on its way into the database."""
-
-    session: Session
-    token: bytes
-    outcome: Outcome
-    #: JSON, when completed.
-    output: bytes | None = None
-    #: When failed; UTF-8.
-    code: bytes | None = None
-    message: bytes | None = None
-    details: bytes | None = None
-    retryable: bool = True
-    retry_after_ms: int | None = None
-    #: Why what the worker sent was turned into this failure; answered REJECTED.
-    rejected: Reason | None = None
-    #: False for results of the engine's own making, which nobody waits for.
-    acknowledge: bool = True
-
-    def size(self) -> int:
-        """Bytes it holds in memory, roughly."""
-        return 200 + len(self.output or b"") + len(self.message or b"") + len(self.details or b"")
+_FAULT_PAUSE_S = 1.0  # a lane rests so long after a fault of ours
+_BATCH_BYTES = 8 << 20  # of results in a transaction; one larger result travels alone
+_CONFLICT_RETRIES = 3  # of the same results, before their parts are sent
+_ASIDE_S = 1.0  # results of locked runs wait so long before another try
+_SLOW_S = 0.25  # a transaction that takes longer waits for somebody, and its lane is no company for the others
+_BUSY_MS = 1000  # after which a worker sends again what was too much
+_RESEND_S = 60.0  # within which it should have: no timeout of its task before
+_TEXT_REFUSED = b"the result's text was refused by the database"
 
 
 @dataclass(slots=True)
 class _Batch:
     results: list[TaskResult] = field(default_factory=list)
     leases: list[PlannedLease] = field(default_factory=list)
-
-
-def _columns(results: Sequence[TaskResult]) -> ResultColumns:
-    session_ids, run_ids, steps, tasks, seqs = token_columns(result.token for result in results)
-    columns = ResultColumns(
-        run_ids, steps, tasks, seqs, session_ids, [r.outcome for r in results], [r.output for r in results]
-    )
-    if any(result.outcome is Outcome.FAILED for result in results):
-        columns.codes = [r.code for r in results]
-        columns.messages = [r.message for r in results]
-        columns.details = [r.details for r in results]
-        columns.retryable = [r.retryable for r in results]
-        columns.retry_after_ms = [r.retry_after_ms for r in results]
-    return columns
+    #: False: its runs were locked a moment ago, or a batch with them was: it waits for locks but briefly.
+    patient: bool = True
 
 
 class Completions:
@@ -108,6 +63,8 @@ class Completions:
         settings: numbers of the engine.
         on_changed: called after each commit with the 16-byte ids of the runs it changed.
         on_ended: called after each commit with the runs that ended.
+        on_recovered: called when a lane is back after a transaction of unknown outcome: what it had sent or leased
+            may have been announced to nobody.
     """
 
     def __init__(
@@ -117,20 +74,26 @@ class Completions:
         settings: EngineSettings,
         on_changed: Callable[[set[bytes]], None],
         on_ended: Callable[[Sequence[EndedRun]], None],
+        on_recovered: Callable[[], None],
     ) -> None:
         self._lanes = lanes
         self._definitions = definitions
         self._settings = settings
         self._on_changed = on_changed
         self._on_ended = on_ended
+        self._on_recovered = on_recovered
         self.dispatcher: Dispatcher
         self._pending: deque[TaskResult] = deque()
+        #: By run: what waits because somebody else has the run locked.
+        self._aside: dict[bytes, list[TaskResult]] = {}
+        #: What has waited aside and is tried again.
+        self._again: deque[TaskResult] = deque()
         self._held_bytes = 0
         self._idle: deque[asyncio.Future[None]] = deque()
+        self._slow: set[Lane] = set()
+        self._down: set[Lane] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._flushed = asyncio.Event()
-        self._down = 0
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -144,6 +107,7 @@ class Completions:
     async def stop(self, flush_s: float) -> None:
         """Records what waits, for at most flush_s seconds, and stops the lanes."""
         self._stopping = True
+        self._end_aside()
         while self._idle:
             self._idle.popleft().set_result(None)
         if self._tasks:
@@ -157,21 +121,34 @@ class Completions:
     @property
     def healthy(self) -> bool:
         """False while a lane cannot reach the database."""
-        return self._down == 0
+        return not self._down
 
     # ------------------------------------------------------------------------------------------------ arrivals
 
     def add(self, results: Sequence[TaskResult]) -> None:
-        """Takes results; while the database is away and the bound is reached, they are answered BUSY instead."""
-        if self._down and self._held_bytes > self._settings.max_held_bytes:
-            for result in results:
-                if result.acknowledge:
-                    result.session.unacked -= 1
-                    result.session.send_acks([AckItem(result.token, Verdict.BUSY, Reason.OVERLOADED, "", 1000)])
-            return
-        self._pending.extend(results)
-        self._held_bytes += sum(map(TaskResult.size, results))
+        """Takes results; those of workers are answered BUSY instead while too much waits already."""
+        full = self._held_bytes > self._settings.max_held_bytes
+        # Nobody would send the engine's own again; they are few, since each is of a lease.
+        taken = [result for result in results if not (full and result.acknowledge)]
+        for result in taken:
+            result.held = result.size()
+            self._held_bytes += result.held
+            if result.token in result.session.leases:
+                # The worker was in time, however long the database takes.
+                result.session.leases[result.token] = math.inf
+        if len(taken) < len(results):
+            self._push_back([result for result in results if result.acknowledge])
+        self._pending.extend(taken)
         self.kick()
+
+    def _push_back(self, results: Iterable[TaskResult]) -> None:
+        deadline = asyncio.get_running_loop().time() + _RESEND_S
+        for result in results:
+            session = result.session
+            session.unacked -= 1
+            if result.token in session.leases:
+                session.leases[result.token] = deadline
+            session.send_acks([AckItem(result.token, Verdict.BUSY, Reason.OVERLOADED, "", _BUSY_MS)])
 
     def kick(self) -> None:
         """Lets an idle lane start when there is enough for it to do."""
@@ -179,7 +156,9 @@ class Completions:
             self._idle.popleft().set_result(None)
 
     def _worth_a_lane(self) -> bool:
-        if len(self._idle) == len(self._lanes):
+        if self._again:
+            return True
+        if len(self._idle) + len(self._slow) == len(self._lanes):
             return bool(self._pending) or self.dispatcher.leasable() > 0
         enough = max(1, self.dispatcher.outstanding() // 4)
         return len(self._pending) >= enough or self.dispatcher.leasable() >= enough
@@ -187,110 +166,231 @@ class Completions:
     # ------------------------------------------------------------------------------------------------ lanes
 
     async def _run(self, lane: Lane) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             batch = self._take()
+            if batch is None and lane in self._down:
+                batch = _Batch()  # an empty transaction tells whether the database is back
             if batch is None:
                 if self._stopping:
                     return
-                turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                turn: asyncio.Future[None] = loop.create_future()
                 self._idle.append(turn)
                 await turn
                 continue
+            timer = loop.call_later(_SLOW_S, self._is_slow, lane)
             try:
-                await self._transact(lane, batch)
-            except Exception:  # noqa: BLE001 a fault of ours must not stop the lane for everybody
-                _log.exception("a batch could not be handled; its workers will ask again")
-                await asyncio.sleep(_FAULT_PAUSE_S)
+                await self._handle(lane, batch)
+            except LaneDown as down:
+                if lane not in self._down:
+                    _log.warning("the database does not answer; the same results are sent again", error=down.message)
+                self._down.add(lane)
+                await lane.recover(down)
+            finally:
+                timer.cancel()
+                self._slow.discard(lane)
+
+    def _is_slow(self, lane: Lane) -> None:
+        self._slow.add(lane)
+        self.kick()
 
     def _take(self) -> _Batch | None:
         """The next batch; None when there is nothing that is worth a transaction now."""
-        limit = min(self._settings.max_batch, max(1, (self.dispatcher.outstanding() + 1) // 2))
-        pending = self._pending
-        busy = len(self._lanes) - len(self._idle) - 1
-        if busy and not self._stopping and not self._worth_a_lane():
+        if self._again:
+            return _Batch(self._fill(self._again, self._settings.max_batch), patient=False)
+        # Done tasks are outstanding no more: where nothing else is, what waits is what the lanes share.
+        shared = max(self.dispatcher.outstanding(), len(self._pending))
+        limit = min(self._settings.max_batch, max(1, (shared + 1) // 2))
+        busy = len(self._lanes) - len(self._idle) - len(self._slow) - 1
+        if busy > 0 and not self._stopping and not self._worth_a_lane():
             return None
-        batch = _Batch()
-        while pending and len(batch.results) < limit:
-            batch.results.append(pending.popleft())
+        batch = _Batch(self._fill(self._pending, limit))
         if not self._stopping:
             batch.leases = self.dispatcher.plan(limit)
         return batch if batch.results or batch.leases else None
 
-    async def _transact(self, lane: Lane, batch: _Batch) -> None:
+    def _fill(self, waiting: deque[TaskResult], limit: int) -> list[TaskResult]:
+        """The first results that wait, so many that a transaction carries them."""
+        results: list[TaskResult] = []
+        size = 0
+        while waiting and len(results) < limit:
+            size += waiting[0].held
+            if results and size > _BATCH_BYTES:
+                break
+            result = waiting.popleft()
+            if self._aside and (others := self._aside.get(run_of(result.token))) is not None:
+                others.append(result)
+            else:
+                results.append(result)
+        return results
+
+    async def _handle(self, lane: Lane, batch: _Batch) -> None:
+        """Records a batch, as a whole or in parts. What could not be sent waits again.
+
+        Raises:
+            LaneDown: the database is away.
+        """
+        parts = deque([batch])
+        conflicts = 0
         try:
-            columns = _columns(batch.results) if batch.results else None
-            exchange = await lane.exchange(columns, [lease.request for lease in batch.leases])
-        except LaneDown as down:
-            self._give_back(batch)
-            self._down += 1
-            try:
-                await lane.recover(down)
-            finally:
-                self._down -= 1
-        except LaneBusy:
-            self._give_back(batch)
-            await asyncio.sleep(0.01)
-        except BatchRefused as refusal:
-            self._settle_leases(batch, None)
-            await self._bisect(lane, batch.results, refusal)
-        except BaseException:
-            self._give_back(batch)  # cancelled, or a fault of ours: nothing was settled
-            raise
-        else:
-            self._settle_results(batch.results, exchange)
+            while parts:
+                part, had_leases = parts[0], bool(parts[0].leases)
+                try:
+                    await self._transact(lane, part)
+                except LaneDown:
+                    raise
+                except Exception as error:  # noqa: BLE001 a fault of ours must not stop the lane for everybody
+                    rest = [_Batch(part.results, patient=part.patient)] if part.results else []
+                    pause_s = 0.0
+                    if isinstance(error, LaneBusy):
+                        conflicts += 1
+                        pause_s = random.uniform(0, 0.02 * min(conflicts, _CONFLICT_RETRIES))
+                        if conflicts > _CONFLICT_RETRIES or isinstance(error, LaneBlocked):
+                            rest = self._by_run(part.results, error)
+                    elif not isinstance(error, BatchRefused):
+                        _log.exception("a batch could not be handled", results=len(part.results))
+                        pause_s = _FAULT_PAUSE_S
+                        rest = self._by_item(part.results, error)
+                    elif not had_leases:  # else the lease may be at fault
+                        rest = self._by_item(part.results, error)
+                    parts.popleft()
+                    parts.extendleft(reversed(rest))
+                    await asyncio.sleep(pause_s)
+                else:
+                    parts.popleft()
+        finally:
+            self._pending.extendleft(result for part in reversed(parts) for result in reversed(part.results))
+
+    async def _transact(self, lane: Lane, batch: _Batch) -> None:
+        leased: list[list[LeasedTask]] | None = None
+        try:
+            columns = columns_of(batch.results) if batch.results else None
+            requests = [lease.request for lease in batch.leases]
+            exchange = await lane.exchange(columns, requests, patient=batch.patient)
+            results, batch.results = batch.results, []  # recorded: not to be sent again, whatever happens now
+            self._settle_results(results, exchange)
+            if lane in self._down:
+                self._down.discard(lane)
+                self._on_recovered()
             await self._load_definitions(exchange)
-            self._settle_leases(batch, exchange)
+            leased = exchange.leased
+        finally:
+            self._settle_leases(batch, leased)
 
     async def _load_definitions(self, exchange: Exchange) -> None:
         """Loads what the leased tasks refer to.
 
         Without it they are not handed out: the comparison frees them, or they are cancelled with their deleted flow.
         """
+        away = False
         for leased in exchange.leased:
             for version_id, step_index in {(t.version_id, t.step_index) for t in leased}:
-                if self._definitions.get(version_id, step_index) is not None:
-                    continue
-                with suppress(StepgresError):
-                    await self._definitions.load(version_id, step_index)
+                if self._definitions.get(version_id, step_index) is None and not away:
+                    try:
+                        await self._definitions.load(version_id, step_index)
+                    except StepgresError:
+                        away = True  # the others would only wait as long again
                 if self._definitions.get(version_id, step_index) is None:
                     leased[:] = [task for task in leased if task.version_id != version_id]
 
-    def _give_back(self, batch: _Batch) -> None:
-        self._settle_leases(batch, None)
-        self._pending.extendleft(reversed(batch.results))
+    def _settle_leases(self, batch: _Batch, leased: list[list[LeasedTask]] | None) -> None:
+        back: list[TaskResult] = []
+        leases, batch.leases = batch.leases, []
+        for position, lease in enumerate(leases):
+            undelivered = self.dispatcher.settle(lease, None if leased is None else leased[position])
+            back += [TaskResult(s, token, Outcome.UNDELIVERED, acknowledge=False) for s, token in undelivered]
+        if back:
+            self.add(back)
 
-    def _settle_leases(self, batch: _Batch, exchange: Exchange | None) -> None:
-        for position, lease in enumerate(batch.leases):
-            self.dispatcher.settle(lease, None if exchange is None else exchange.leased[position])
+    # ------------------------------------------------------------------------------------------------ parts
 
-    async def _bisect(self, lane: Lane, results: list[TaskResult], refusal: BatchRefused) -> None:
-        """Finds the item that PostgreSQL refuses and fails it alone; its neighbours are recorded."""
+    def _by_run(self, results: list[TaskResult], error: StepgresError) -> list[_Batch]:
+        """Halves of a batch for which somebody holds a lock; what belongs to a single run waits aside."""
+        runs: dict[bytes, list[TaskResult]] = {}
+        for result in results:
+            runs.setdefault(run_of(result.token), []).append(result)
+        groups = list(runs.values())
+        if len(groups) == 1:
+            self._set_aside(results, error)
+        if len(groups) < 2:
+            return []
+        middle = len(groups) // 2
+        return [
+            _Batch([r for group in half for r in group], patient=False) for half in (groups[:middle], groups[middle:])
+        ]
+
+    def _set_aside(self, results: list[TaskResult], error: StepgresError) -> None:
+        run_id = run_of(results[0].token)
+        if not results[0].was_aside:
+            _log.warning(
+                "the results of a run cannot be recorded now; they are tried every second",
+                run=str(UUID(bytes=run_id)),
+                results=len(results),
+                error=error.message,
+            )
+        for result in results:
+            result.was_aside = True
+        if not self._aside:
+            asyncio.get_running_loop().call_later(_ASIDE_S, self._end_aside)
+        self._aside.setdefault(run_id, []).extend(results)
+
+    def _end_aside(self) -> None:
+        for results in self._aside.values():
+            self._again.extend(results)
+        self._aside.clear()
+        self.kick()
+
+    def _by_item(self, results: list[TaskResult], error: Exception) -> list[_Batch]:
+        """Halves of a batch in which an item is at fault; alone it becomes a failure that nothing speaks against."""
         if len(results) > 1:
             middle = len(results) // 2
-            for half in (results[:middle], results[middle:]):
-                await self._transact(lane, _Batch(half))
-            return
-        for result in results:
-            if result.rejected is not None or result.outcome is not Outcome.COMPLETED:
-                # Even the failure was refused: only its texts can be at fault, so they go.
-                result.message = b"the result's text was refused by the database"
-                result.details = None
-                result.code = Reason.INVALID_OUTPUT.encode()
-            else:
-                result.code = Reason.INVALID_OUTPUT.encode()
-                result.message = f"the output was refused by the database: {refusal}".encode()[:8000]
+            return [_Batch(results[:middle]), _Batch(results[middle:])]
+        return [_Batch([result]) for result in results if self._softened(result, error)]
+
+    def _softened(self, result: TaskResult, error: Exception) -> bool:
+        if not isinstance(error, BatchRefused) or result.outcome not in (Outcome.COMPLETED, Outcome.FAILED):
+            self._give_up(result, error)
+            return False
+        if result.outcome is Outcome.COMPLETED:
+            result.message = f"the output was refused by the database: {error.message}".encode()[:8000]
             result.outcome, result.output, result.retryable = Outcome.FAILED, None, False
-            if result.rejected is Reason.INTERNAL:
-                self._settle_results([result], Exchange(verdicts=[Verdict.STALE]))
-                return
-            result.rejected = Reason.INVALID_OUTPUT if result.rejected is None else Reason.INTERNAL
-        await self._transact(lane, _Batch(results))
+        elif result.message != _TEXT_REFUSED:
+            # Even a failure: only its texts can be at fault, so they go.
+            result.message, result.details = _TEXT_REFUSED, None
+        else:
+            self._give_up(result, error)
+            return False
+        result.code = Reason.INVALID_OUTPUT.encode()
+        result.rejected = result.rejected or Reason.INVALID_OUTPUT
+        return True
+
+    def _give_up(self, result: TaskResult, error: Exception) -> None:
+        """Drops a result of which nothing can be recorded. Its lease stays, and runs into its timeout soon."""
+        token = decode_token(result.token)
+        assert token is not None, "only tokens of ours come so far"
+        _log.error(
+            "nothing of a result can be recorded; its task will time out",
+            run=str(UUID(bytes=token.run_id)),
+            step_index=token.step_index,
+            task_index=token.task_index,
+            outcome=result.outcome.name,
+            error=str(error),
+        )
+        self._held_bytes -= result.held
+        session = result.session
+        if result.token in session.leases:
+            # What the engine itself could not record it tries again, but seldom.
+            now = asyncio.get_running_loop().time()
+            session.leases[result.token] = now if result.acknowledge else now + _RESEND_S
+        if result.acknowledge:
+            session.unacked -= 1
+            session.send_acks([AckItem(result.token, Verdict.STALE, Reason.INTERNAL, str(error))])
 
     def _settle_results(self, results: list[TaskResult], exchange: Exchange) -> None:
         changed: set[bytes] = set()
         acks: dict[Session, list[AckItem]] = {}
         for result, verdict in zip(results, exchange.verdicts, strict=True):
-            self._held_bytes -= result.size()
+            self._held_bytes -= result.held
             session, token = result.session, result.token
             session.leases.pop(token, None)
             if verdict == Verdict.RECORDED:

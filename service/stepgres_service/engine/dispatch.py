@@ -10,16 +10,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
+
+import structlog
 
 from stepgres_service.engine.sessions import Session, Stop
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.tokens import encode_token, run_of
 from stepgres_service.store.tasks import LeasedTask, LeaseRequest, TaskStore
 
+_log = structlog.get_logger(__name__)
+
 #: Seconds the coordinator waits beyond a task's timeout, so that the worker's own report comes first.
 TIMEOUT_SLACK_S = 1.0
+
+#: Leases in a row that may fail before the routes are asked for one by one.
+_LEASE_FAILURES = 3
 
 
 class Timeouts(Protocol):
@@ -37,8 +46,12 @@ class Group:
     sessions: list[Session] = field(default_factory=list)
     #: Route -> number of the wake that made it hot; the first is leased first.
     hot: dict[int, int] = field(default_factory=dict)
-    #: Running average of the bytes of an input.
-    input_bytes: float = 64.0
+    #: Running average of the bytes of an input; large until a lease has told, so that the first cannot fill the memory.
+    input_bytes: float = 65536.0
+    #: Leases in a row that failed.
+    failures: int = 0
+    #: So many of the next leases ask for one route each: one of them makes leases fail, and the others should go on.
+    alone: int = 0
     #: Session that is served first next time.
     turn: int = 0
 
@@ -56,6 +69,8 @@ class PlannedLease:
     request: LeaseRequest
     #: Wake number of each route when it was asked.
     wakes: dict[int, int]
+    #: It asks for one route because leases of several have failed.
+    alone: bool
 
 
 class Dispatcher:
@@ -130,7 +145,8 @@ class Dispatcher:
             for group in serving.get(key, ()):
                 group.hot[route_id] = self._wake_number
         if self._unknown and self._lookup is None:
-            self._lookup = asyncio.create_task(self._look_up(), name="routes")
+            # A context of its own: it works for everybody, not for the call that happened to start it.
+            self._lookup = asyncio.create_task(self._look_up(), name="routes", context=Context())
         self._on_work()
 
     async def _look_up(self) -> None:
@@ -143,6 +159,8 @@ class Dispatcher:
                 for route_id, scope, handler in await self._store.routes(sorted(asked)):
                     self._routes[route_id] = (scope, handler)
                 self.wake(asked & self._routes.keys())
+        except Exception as error:  # noqa: BLE001  nobody waits for this task, so nobody else would hear of it
+            _log.warning("handlers of new work could not be looked up; the next poll tries again", error=str(error))
         finally:
             self._lookup = None
 
@@ -191,27 +209,52 @@ class Dispatcher:
             rest -= more
             session.credits -= credits[position]
         self._reserved += sum(credits)
+        alone = group.alone > 0
+        if alone:
+            group.alone -= 1
+        wakes = dict(islice(group.hot.items(), 1)) if alone else dict(group.hot)
         request = LeaseRequest(
-            list(group.hot), [session.id for session in sessions], [session.worker_id for session in sessions], credits
+            list(wakes), [session.id for session in sessions], [session.worker_id for session in sessions], credits
         )
-        return PlannedLease(group, sessions, request, dict(group.hot))
+        return PlannedLease(group, sessions, request, wakes, alone)
 
-    def settle(self, lease: PlannedLease, tasks: Sequence[LeasedTask] | None) -> None:
-        """Books what a lease brought and sends it; None when its transaction failed (the credits come back)."""
+    def settle(self, lease: PlannedLease, tasks: Sequence[LeasedTask] | None) -> list[tuple[Session, bytes]]:
+        """Books what a lease brought and sends it; None when its transaction failed (the credits come back).
+
+        Returns:
+            Tokens of tasks that cannot be delivered since their stream has gone meanwhile.
+        """
         request, group = lease.request, lease.group
         self._reserved -= sum(request.credits)
         unused = list(request.credits)
         for task in tasks or ():
             unused[task.session_item - 1] -= 1
         for session, credits in zip(lease.sessions, unused, strict=True):
-            session.grant(credits)
+            if session.connected:  # else its credits died with its stream
+                session.grant(credits)
         if tasks is None:
-            return
+            self._failed(lease)
+            return []
+        group.failures = 0
         self._cool(lease, len(tasks))
         if tasks:
             size = sum(len(task.input) for task in tasks) / len(tasks)
             group.input_bytes = max(size, 0.8 * group.input_bytes + 0.2 * size)
-            self._hand_out(lease.sessions, tasks)
+        return self._hand_out(lease.sessions, tasks)
+
+    def _failed(self, lease: PlannedLease) -> None:
+        group = lease.group
+        if lease.alone:
+            for route_id in lease.wakes:
+                group.hot.pop(route_id, None)  # the poll names it again
+                _log.warning("tasks cannot be leased; the next poll tries again", handler=self._routes.get(route_id))
+            return
+        for route_id, wake in lease.wakes.items():
+            # Another lane may have found the route empty because this lease held its messages.
+            group.hot.setdefault(route_id, wake)
+        group.failures += 1
+        if group.failures >= _LEASE_FAILURES:
+            group.failures, group.alone = 0, len(group.hot)
 
     def _cool(self, lease: PlannedLease, count: int) -> None:
         group = lease.group
@@ -226,14 +269,19 @@ class Dispatcher:
             if first in group.hot:
                 group.hot[first] = group.hot.pop(first)
 
-    def _hand_out(self, sessions: list[Session], tasks: Sequence[LeasedTask]) -> None:
+    def _hand_out(self, sessions: list[Session], tasks: Sequence[LeasedTask]) -> list[tuple[Session, bytes]]:
+        undelivered: list[tuple[Session, bytes]] = []
         now = asyncio.get_running_loop().time() + TIMEOUT_SLACK_S
         timeout_s = self._timeouts.timeout_s
         for task in tasks:
             session = sessions[task.session_item - 1]
             token = encode_token(session.id, task.run_key, task.step_index, task.task_index, task.lease_seq)
+            if not session.connected or self.sessions.get(session.id) is not session:
+                undelivered.append((session, token))
+                continue
             session.leases[token] = now + (timeout_s(task.version_id, task.step_index) or 0.0)
             session.send_task(token, task)
+        return undelivered
 
     # ------------------------------------------------------------------------------------------------ endings
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 
-from stepgres_service.engine.completions import Completions, Outcome, TaskResult
+from stepgres_service.engine.completions import Completions
 from stepgres_service.engine.contact import Contact
 from stepgres_service.engine.loop import Loop
 from stepgres_service.engine.registry import SessionRegistry
+from stepgres_service.engine.results import Outcome, TaskResult
 from stepgres_service.engine.sessions import Session, Stop
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.tokens import encode_token

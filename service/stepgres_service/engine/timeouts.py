@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 
-from stepgres_service.engine.completions import Completions, Outcome, TaskResult
+from stepgres_service.engine.completions import Completions
 from stepgres_service.engine.loop import Loop
 from stepgres_service.engine.registry import SessionRegistry
+from stepgres_service.engine.results import Outcome, TaskResult
 from stepgres_service.engine.sessions import Stop
 from stepgres_service.errors import Reason
 

@@ -56,7 +56,7 @@ class WorkEngine:
         sessions = SessionStore(database, coordinator_id, settings.max_lost_leases)
         contact = Contact(asyncio.get_running_loop().time)
         self._lanes = [Lane(database, self.tasks) for _ in range(settings.lanes)]
-        self.completions = Completions(self._lanes, definitions, settings, touch, self._ended)
+        self.completions = Completions(self._lanes, definitions, settings, touch, self._ended, self._look_around)
         self.dispatcher = Dispatcher(self.tasks, definitions, settings, self.completions.kick)
         self.poller = Poller(self.tasks, self.dispatcher, settings)
         self.registry = SessionRegistry(sessions, self.dispatcher, definitions, settings, self.poller.kick)
@@ -78,7 +78,7 @@ class WorkEngine:
         self._listener = Listener(
             database,
             {"pgflow_ready": self._on_ready, "pgflow_ended": self._on_ended, "pgflow_expand": self._on_expand},
-            self._on_connected,
+            self._look_around,
         )
 
     # ------------------------------------------------------------------------------------------------ life
@@ -122,8 +122,8 @@ class WorkEngine:
         """Says that a transaction of ours ended runs whose tasks may be leased."""
         self.dispatcher.runs_ended({run_id.bytes for run_id in run_ids})
 
-    def _on_connected(self) -> None:
-        """Notifications may have been missed: look for work, and compare the leases."""
+    def _look_around(self) -> None:
+        """Notifications or answers may have been missed: look for work, and compare the leases."""
         self.poller.kick()
         self._renewals.kick()
 
