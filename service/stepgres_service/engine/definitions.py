@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextvars import Context
 
 from stepgres_service.model import Flow
 from stepgres_service.store.flows import FlowStore
@@ -58,7 +59,8 @@ class DefinitionCache:
         return await asyncio.shield(self._loading.get(version_id) or self._begin(version_id))
 
     def _begin(self, version_id: int) -> asyncio.Task[Flow | None]:
-        task = self._loading[version_id] = asyncio.create_task(self._read(version_id))
+        # A context of its own: what it logs is of no single call.
+        task = self._loading[version_id] = asyncio.create_task(self._read(version_id), context=Context())
         task.add_done_callback(lambda done: self._end(version_id, done))
         return task
 

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from stepgres_service.engine.run_log import log_end
 from stepgres_service.engine.run_refusals import start_refusal
 from stepgres_service.errors import InvalidArgument, Reason, ResourceExhausted, StepgresError, Unavailable, Violation
 from stepgres_service.model import Run, RunStatus
-from stepgres_service.store.lane import BatchRefused, LaneBusy
+from stepgres_service.store.lane import BatchRefused, LaneBlocked, LaneBusy
 from stepgres_service.store.runs import RunStart, RunStore, StartedBatch
 
 _log = structlog.get_logger(__name__)
@@ -110,7 +111,8 @@ class RunStarts:
         self._waiting.extend(_Item(start, read, call, position) for position, start in enumerate(starts))
         self._waiting_bytes += size
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._flush(), name="run starts")
+            # A context of its own: the runs of all callers are logged there, not only those of the first.
+            self._task = asyncio.create_task(self._flush(), name="run starts", context=Context())
         await call.done
         return [outcome for outcome in call.outcomes if outcome is not None]
 
@@ -155,8 +157,9 @@ class RunStarts:
         try:
             started = await self._send(batch)
         except (BatchRefused, LaneBusy) as refusal:
-            if len(batch) > 1:
-                middle = len(batch) // 2
+            # Flows are locked as a whole, for as long as one is deleted: their starts need not be tried one by one.
+            middle = _middle(batch, by_flow=isinstance(refusal, LaneBlocked))
+            if middle:
                 await self._transact(batch[:middle])
                 await self._transact(batch[middle:])
             elif isinstance(refusal, BatchRefused):
@@ -164,7 +167,7 @@ class RunStarts:
                 batch[0].settle(InvalidArgument(Violation("input", Reason.INVALID_JSON, message)))
             else:
                 message = f"another transaction is in the way ({refusal.message}); try again"
-                batch[0].settle(Unavailable(message, reason=Reason.DATABASE_UNAVAILABLE, retry_after_s=1.0))
+                self._refuse(batch, Unavailable(message, reason=Reason.DATABASE_UNAVAILABLE, retry_after_s=1.0))
         except Unavailable as error:
             # Whoever waits behind would only wait as long again.
             behind = list(self._waiting)
@@ -183,9 +186,9 @@ class RunStarts:
         while True:
             try:
                 return await self._store.start_runs(starts, read)
-            except LaneBusy:
+            except LaneBusy as busy:
                 conflicts += 1
-                if conflicts > _CONFLICT_RETRIES:
+                if conflicts > _CONFLICT_RETRIES or isinstance(busy, LaneBlocked):
                     raise
                 await asyncio.sleep(random.uniform(0, 0.02 * conflicts))
             except Unavailable as error:
@@ -218,3 +221,11 @@ class RunStarts:
         for item in items:
             if item.call.outcomes[item.position] is None:
                 item.settle(error)
+
+
+def _middle(batch: Sequence[_Item], *, by_flow: bool) -> int:
+    """Where a batch, which is sorted by flow, is cut in two; 0: not at all."""
+    if not by_flow:
+        return len(batch) // 2
+    cuts = [n for n in range(1, len(batch)) if batch[n].start.flow != batch[n - 1].start.flow]
+    return cuts[len(cuts) // 2] if cuts else 0

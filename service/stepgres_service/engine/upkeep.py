@@ -8,6 +8,7 @@ from stepgres_service.engine.dispatch import Dispatcher
 from stepgres_service.engine.loop import Loop
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.tokens import decode_token
+from stepgres_service.errors import Unavailable
 from stepgres_service.store.flows import FlowStore
 from stepgres_service.store.tasks import TaskStore
 
@@ -89,7 +90,12 @@ class ProgressWriter(Loop):
             if (lease := decode_token(token)) is not None
         ]
         if rows:
-            await self._store.record_progress(rows)
+            try:
+                await self._store.record_progress(rows)
+            except Unavailable:
+                # Kept for the next time, where nothing newer came.
+                self._reports = reports | self._reports
+                raise
         return 1.0
 
 

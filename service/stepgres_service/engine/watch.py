@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -146,9 +147,9 @@ class WatchHub:
         if watched.live:
             if watched.touched:
                 self._prompted.set()
-            if self._task is None or self._task.done():
+            if not self._draining and (self._task is None or self._task.done()):
                 self._read_at = self._heard_at = asyncio.get_running_loop().time()
-                self._task = asyncio.create_task(self._run(), name="watch hub")
+                self._task = asyncio.create_task(self._run(), name="watch hub", context=Context())
         else:
             # Not kept for later readers: a retried run lives again.
             self._forget(watched)
@@ -271,7 +272,8 @@ class WatchHub:
 
 def _task(work: Coroutine[Any, Any, Run], name: str) -> asyncio.Task[Run]:
     """A task that several readers await; when all of them have gone nobody asks for its error."""
-    task = asyncio.create_task(work, name=name)
+    # A context of its own: what it logs is of no single call.
+    task = asyncio.create_task(work, name=name, context=Context())
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
 

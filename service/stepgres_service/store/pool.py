@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from contextvars import Context
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from stepgres_service.errors import SetupError
@@ -16,6 +18,15 @@ from stepgres_service.store.errors import translated
 from stepgres_service.store.queries import load_queries
 
 _SQL = load_queries("pool")
+
+#: How soon a server that vanished without a word is noticed, in some 25 s; the system's own limits are a quarter of an
+#: hour and more. What the address says wins.
+_KEEPALIVE = {
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
 
 
 class Database:
@@ -40,15 +51,15 @@ class Database:
         prepare_threshold: int | None = 2,
         timeout_s: float = 10.0,
     ) -> None:
-        self.dsn = dsn
-        self.direct_dsn = direct_dsn or dsn
+        self.dsn = _with_keepalive(dsn)
+        self.direct_dsn = _with_keepalive(direct_dsn) if direct_dsn else self.dsn
         self._prepare_threshold = prepare_threshold
         self._timeout_s = timeout_s
         #: Of the cluster; binds page tokens and cursors to it. Set by open().
         self.system_id = ""
         self._check: asyncio.Task[None] | None = None
         self._pool = AsyncConnectionPool(
-            dsn,
+            self.dsn,
             min_size=min_size,
             max_size=max_size,
             timeout=timeout_s,
@@ -101,11 +112,16 @@ class Database:
         with translated():
             try:
                 async with self._pool.connection() as conn:
-                    yield conn
+                    try:
+                        yield conn
+                    except psycopg.errors.ReadOnlySqlTransaction:
+                        # The server has become a standby, or the connection led to one: it must not stay in the pool.
+                        await conn.close()
+                        raise
             except psycopg.OperationalError:
                 # Where one connection was lost the others probably were, too: the next caller should not meet them.
                 if self._check is None or self._check.done():
-                    self._check = asyncio.create_task(self._pool.check(), name="pool check")
+                    self._check = asyncio.create_task(self._pool.check(), name="pool check", context=Context())
                 raise
 
     @contextlib.asynccontextmanager
@@ -131,3 +147,11 @@ class Database:
             return await psycopg.AsyncConnection.connect(
                 self.direct_dsn if direct else self.dsn, autocommit=True, prepare_threshold=self._prepare_threshold
             )
+
+
+def _with_keepalive(dsn: str) -> str:
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        return dsn  # no address: connecting says what is wrong with it
+    return make_conninfo(dsn, **{name: value for name, value in _KEEPALIVE.items() if name not in given})

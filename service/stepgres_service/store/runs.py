@@ -12,6 +12,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import namedtuple_row
 
+from stepgres_service.errors import StepgresError
 from stepgres_service.model import Run, RunError, RunStatus, StepStatus, TaskCounts
 from stepgres_service.store.arrays import ByteaColumn, IntColumn, TextColumn, UuidColumn, register_columns
 from stepgres_service.store.lane import judge
@@ -150,13 +151,16 @@ class RunStore:
             BatchRefused: PostgreSQL refused a value; nothing was started.
             Unavailable: the database is away; the outcome is unknown.
         """
-        async with self._database.transaction() as conn:
-            try:
+        try:
+            async with self._database.transaction() as conn:
                 rows = await self._start(conn, starts)
                 wanted = [row.run_id for row, wants in zip(rows, read, strict=True) if wants and row.run_id]
                 runs = await self._read(conn, wanted) if wanted else {}
-            except psycopg.Error as error:
-                raise judge(error) from error
+        except StepgresError as error:
+            # By the database's own error: it tells whether the same batch is worth another try.
+            if not isinstance(error.__cause__, psycopg.Error):
+                raise
+            raise judge(error.__cause__) from error
         verdicts = [StartVerdict(row.run_id, row.verdict, row.detail, row.version, row.status) for row in rows]
         return StartedBatch(verdicts, rows[0].ready_routes or (), runs)
 
