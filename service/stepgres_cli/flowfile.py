@@ -51,6 +51,8 @@ def read_flow_file(path: str) -> dict[str, Any]:
     """
     document = _parse(path)
     _check_object(document, _FLOW_FIELDS, "")
+    # null means "not given", as the strict schema has models write it.
+    document = {name: value for name, value in document.items() if value is not None}
     steps = document.get("steps") or []
     if not isinstance(steps, list):
         raise usage("steps: a list of steps is needed.")
@@ -76,6 +78,7 @@ def _step(value: Any, path: str) -> Step:
 
     known = {field.name for field in fields(Step)}
     _check_object(value, known, path)
+    value = {name: item for name, item in value.items() if item is not None}
     if "slug" not in value:
         raise usage(f"{path}.slug: missing; give the step a name.")
     step_type = value.get("step_type", "single")

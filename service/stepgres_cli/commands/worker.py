@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from stepgres_cli.errors import say
-from stepgres_cli.options import Target
+from stepgres_cli.options import Output, OutputOption, PageSize, Target, connect
+from stepgres_cli.output import local_time, print_list, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Serve handlers.")
 
@@ -44,3 +45,29 @@ def run(
     found = load_worker(location, target, concurrency)
     say(f"serving {', '.join(found.handlers) or 'nothing'}; Ctrl-C stops after the tasks at hand.")
     found.run()
+
+
+@app.command("list")
+def list_workers(
+    limit: PageSize = 50,
+    page_token: Annotated[str, typer.Option(help="From the page before.", show_default=False)] = "",
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List the workers that are connected, or in their grace: handlers, tasks at hand, free slots."""
+    with connect(target) as client:
+        page = client.list_workers(page_size=limit, page_token=page_token)
+    if output is not Output.TABLE:
+        print_list("workers", (worker.to_dict() for worker in page), page.next_page_token, output)
+        return
+    print_table(
+        ("worker", "tasks", "free", "last seen", "since", "handlers"),
+        (
+            (w.worker, w.in_flight, w.credits, f"{w.lag_ms / 1000:.0f} s ago", local_time(w.connect_time),
+             ", ".join(w.handlers[:3]) + (f" and {w.handler_count - 3} more" if w.handler_count > 3 else ""))
+            for w in page
+        ),
+        empty="no worker is connected; start one with `stepgres worker run MODULE:ATTR`.",
+    )  # fmt: skip
+    if page.next_page_token:
+        print(f"more with --page-token {page.next_page_token}")

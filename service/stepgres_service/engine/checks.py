@@ -13,8 +13,11 @@ from graphlib import CycleError, TopologicalSorter
 from stepgres_service.errors import Reason, Violation
 from stepgres_service.model import FlowSpec, StepSpec, StepType
 
-_SLUG = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}\Z")
-_HANDLER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,259}\Z")
+#: The whole of a slug, and of a handler's name.
+SLUG_PATTERN = "[a-zA-Z_][a-zA-Z0-9_]{0,127}"
+HANDLER_PATTERN = "[a-zA-Z_][a-zA-Z0-9_.-]{0,259}"
+_SLUG = re.compile(rf"{SLUG_PATTERN}\Z")
+_HANDLER = re.compile(rf"{HANDLER_PATTERN}\Z")
 
 #: Violations that are looked for; who has more fixes these first.
 MAX_VIOLATIONS = 1000

@@ -1,0 +1,190 @@
+"""`stepgres flow apply|schema|graph|stats`: flows as files, drawings and figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stepgres_cli.errors import usage
+from stepgres_cli.flowfile import read_flow_file
+from stepgres_cli.options import Output, OutputOption, Target, connect
+from stepgres_cli.output import elapsed, print_json, print_table, seconds
+
+if TYPE_CHECKING:
+    from stepgres_cli.graph import Node
+    from stepgres_worker import Client, FlowInfo, RunSnapshot
+
+File = Annotated[str, typer.Option("--file", "-f", help="The flow as JSON or YAML; - reads stdin.")]
+
+
+class By(StrEnum):
+    """What `flow stats` groups by."""
+
+    VERSION = "version"
+    STATUS = "status"
+
+
+class GraphForm(StrEnum):
+    """How `flow graph` draws."""
+
+    TEXT = "text"
+    MERMAID = "mermaid"
+
+
+def apply(
+    files: Annotated[
+        list[str], typer.Option("--file", "-f", help="The flow as JSON or YAML; - reads stdin; repeat it.")
+    ],
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make flows as their files say: created when new, a new version where the shape differs, else left alone.
+
+    Runs stay on the version they started with. Example: stepgres flow apply -f etl.yaml
+    """
+    bodies = [_named(path) for path in files]
+    with connect(target) as client:
+        flows = [client.create_flow(body.pop("slug"), **{**body, "new_version": True}) for body in bodies]
+    for flow in flows:
+        if output is not Output.TABLE:
+            print_json(flow.to_dict(), output)
+        elif not flow.created:
+            print(f"flow {flow.slug} v{flow.version}: unchanged")
+        else:
+            print(f"flow {flow.slug} v{flow.version}: {'created' if flow.version == 1 else 'new version'}")
+
+
+def _named(path: str) -> dict[str, Any]:
+    body = read_flow_file(path)
+    if not body.get("slug"):
+        raise usage(f"{path}: slug: missing; name the flow.")
+    return body
+
+
+def schema(
+    inline: Annotated[bool, typer.Option("--inline", help="Of a plan for StartRun: without slug and version.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="For a model's structured output: every field required, null = not given."),
+    ] = False,
+) -> None:
+    """Print the JSON Schema of flow files; give it to an editor, or to a model that writes plans."""
+    from stepgres_cli.planschema import plan_schema
+
+    print(json.dumps(plan_schema(inline=inline, strict=strict), ensure_ascii=False, indent=2))
+
+
+def graph(
+    flow: Annotated[str | None, typer.Argument(metavar="FLOW", help="Slug; needed without --file.")] = None,
+    *,
+    file: Annotated[str | None, typer.Option("--file", "-f", help="A flow file instead; - reads stdin.")] = None,
+    version: Annotated[int, typer.Option(min=0, help="Version.", show_default="the latest")] = 0,
+    form: Annotated[GraphForm, typer.Option("--form", help="For the terminal, or for documents.")] = GraphForm.TEXT,
+    target: Target = None,
+) -> None:
+    """Draw a flow. Example: stepgres flow graph ai --form mermaid"""
+    from stepgres_cli.graph import draw, mermaid
+
+    if (flow is None) == (file is None):
+        raise usage("FLOW: name a flow, or give a file with --file; one of the two.")
+    nodes = _nodes_of_file(file) if file is not None else _nodes_of_flow(str(flow), version, target)
+    print((mermaid if form is GraphForm.MERMAID else draw)(nodes) or "(no steps)")
+
+
+def _nodes_of_file(path: str) -> list[Node]:
+    from stepgres_cli.graph import Node
+
+    return [
+        Node(step.slug, tuple(step.depends_on), step.step_type == "map", step.handler)
+        for step in read_flow_file(path)["steps"]
+    ]
+
+
+def _nodes_of_flow(slug: str, version: int, target: str | None) -> list[Node]:
+    from stepgres_cli.graph import Node
+
+    with connect(target) as client:
+        flow: FlowInfo = client.get_flow(slug, version=version)
+    own = f"{flow.slug}."
+    return [
+        Node(
+            step.slug,
+            tuple(step.depends_on),
+            step.step_type == "map",
+            "" if step.handler == own + step.slug else step.handler,
+        )
+        for step in flow.steps
+    ]
+
+
+def stats(
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help="Slug of the flow.")],
+    by: Annotated[By, typer.Option("--by", help="What to group the runs by.")] = By.VERSION,
+    last: Annotated[int, typer.Option("--last", min=1, max=100_000, help="Look at the newest so many runs.")] = 1000,
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Count a flow's newest runs and how long they took: p50 and p95 of those that completed."""
+    with connect(target) as client:
+        client.get_flow(flow)  # a misspelt slug is an error, not an empty table
+        runs = _newest(client, flow, last)
+    key: Callable[[RunSnapshot], Any] = (lambda r: r.version) if by is By.VERSION else (lambda r: r.status.value)
+    groups: dict[Any, list[RunSnapshot]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    rows = [_figures(by, name, groups[name]) for name in sorted(groups)]
+    if output is not Output.TABLE:
+        print_json({"flow": flow, "runs": len(runs), "groups": rows}, output)
+        return
+    print_table(
+        (by.value, "runs", "active", "completed", "failed", "cancelled", "p50", "p95"),
+        (
+            (row[by.value], row["count"], row["active"], row["completed"], row["failed"], row["cancelled"],
+             seconds(row["p50_s"]), seconds(row["p95_s"]))
+            for row in rows
+        ),
+        empty=f"flow {flow} has no runs yet; start one with `stepgres run start {flow}`.",
+    )  # fmt: skip
+    if len(runs) == last:
+        print(f"of the newest {last} runs; more with --last N")
+
+
+def _newest(client: Client, flow: str, count: int) -> list[RunSnapshot]:
+    runs: list[RunSnapshot] = []
+    token = ""
+    while len(runs) < count:
+        page = client.list_runs(flow=flow, page_size=min(1000, count - len(runs)), page_token=token)
+        runs += page
+        token = page.next_page_token
+        if not token:
+            break
+    return runs
+
+
+def _figures(by: By, name: Any, runs: Sequence[RunSnapshot]) -> dict[str, Any]:
+    counts = {
+        status: sum(run.status.value == status for run in runs) for status in ("completed", "failed", "cancelled")
+    }
+    took = sorted(
+        duration
+        for run in runs
+        if run.status.value == "completed" and (duration := elapsed(run.start_time, run.end_time)) is not None
+    )
+    return {
+        by.value: name,
+        "count": len(runs),
+        "active": len(runs) - sum(counts.values()),
+        **counts,
+        "p50_s": percentile(took, 0.5),
+        "p95_s": percentile(took, 0.95),
+    }
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """The smallest value that is not exceeded by `share` of the values (nearest rank); None without values."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
