@@ -88,7 +88,8 @@ class Completions:
         self._aside: dict[bytes, list[TaskResult]] = {}
         #: What has waited aside and is tried again.
         self._again: deque[TaskResult] = deque()
-        self._held_bytes = 0
+        #: Bytes of the results that wait or are under way.
+        self.held_bytes = 0
         self._idle: deque[asyncio.Future[None]] = deque()
         self._slow: set[Lane] = set()
         self._down: set[Lane] = set()
@@ -127,12 +128,12 @@ class Completions:
 
     def add(self, results: Sequence[TaskResult]) -> None:
         """Takes results; those of workers are answered BUSY instead while too much waits already."""
-        full = self._held_bytes > self._settings.max_held_bytes
+        full = self.held_bytes > self._settings.max_held_bytes
         # Nobody would send the engine's own again; they are few, since each is of a lease.
         taken = [result for result in results if not (full and result.acknowledge)]
         for result in taken:
             result.held = result.size()
-            self._held_bytes += result.held
+            self.held_bytes += result.held
             if result.token in result.session.leases:
                 # The worker was in time, however long the database takes.
                 result.session.leases[result.token] = math.inf
@@ -376,7 +377,7 @@ class Completions:
             outcome=result.outcome.name,
             error=str(error),
         )
-        self._held_bytes -= result.held
+        self.held_bytes -= result.held
         session = result.session
         if result.token in session.leases:
             # What the engine itself could not record it tries again, but seldom.
@@ -390,7 +391,7 @@ class Completions:
         changed: set[bytes] = set()
         acks: dict[Session, list[AckItem]] = {}
         for result, verdict in zip(results, exchange.verdicts, strict=True):
-            self._held_bytes -= result.held
+            self.held_bytes -= result.held
             session, token = result.session, result.token
             session.leases.pop(token, None)
             if verdict == Verdict.RECORDED:
