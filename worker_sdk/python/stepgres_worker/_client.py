@@ -108,7 +108,7 @@ class AsyncClient:
         """
         request = flow_pb2.CreateFlowRequest(
             slug=slug,
-            steps=[_convert.step_definition(step) for step in steps],
+            steps=_convert.step_definitions(steps),
             max_attempts=max_attempts,
             timeout_s=timeout_s,
             base_delay_s=base_delay_s,
@@ -121,16 +121,8 @@ class AsyncClient:
 
     async def register(self, flow: Flow) -> FlowInfo:
         """`create_flow` for a flow in code."""
-        return await self.create_flow(
-            flow.slug,
-            flow.steps,
-            max_attempts=flow.max_attempts,
-            timeout_s=flow.timeout_s,
-            base_delay_s=flow.base_delay_s,
-            max_delay_s=flow.max_delay_s,
-            queue=flow.queue,
-            new_version=flow.new_version,
-        )
+        response = await self.call(_rpc.CREATE_FLOW, _convert.create_request(flow))
+        return _convert.flow_info(response.flow, created=response.created)
 
     async def add_step(
         self,

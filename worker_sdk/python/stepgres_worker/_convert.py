@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from stepgres.v1 import common_pb2, flow_pb2, run_pb2
 
 from . import _json
 from ._errors import FieldViolation, request_error
+from ._flow import Flow, Step
 from ._grpc import grpc
 from ._models import (
     FlowInfo,
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from ._flow import Step
     from ._models import RunSpec
 
 _RUN_STATUS = {common_pb2.RunStatus.Value(f"RUN_STATUS_{status.name}"): status for status in RunStatus}
@@ -90,8 +91,6 @@ def optional(message: Message, field: str) -> int | None:
 
 def step_definition(step: Step) -> flow_pb2.StepDefinition:
     """A step as its author wrote it, for the wire."""
-    if step.step_type not in _STEP_TYPE_OF:
-        raise ValueError(f"step {step.slug}: step_type is {step.step_type!r}; it is 'single' or 'map'")
     definition = flow_pb2.StepDefinition(
         slug=step.slug,
         depends_on=step.depends_on,
@@ -107,6 +106,42 @@ def step_definition(step: Step) -> flow_pb2.StepDefinition:
     if step.params:
         definition.params.CopyFrom(struct(step.params))
     return definition
+
+
+def step_definitions(steps: Iterable[Step]) -> list[flow_pb2.StepDefinition]:
+    """The steps of a flow, for the wire.
+
+    Raises:
+        TypeError: something else than steps.
+    """
+    given: Any = steps
+    if isinstance(given, str | Step) or not isinstance(given, collections.abc.Iterable):
+        raise TypeError(f"steps is {given!r}; it is a list of steps, such as [Step('fetch')]")
+    found: list[Any] = list(given)
+    for index, step in enumerate(found):
+        if not isinstance(step, Step):
+            raise TypeError(f"steps[{index}] is {step!r}; it is a Step, such as Step('fetch')")
+    return [step_definition(step) for step in found]
+
+
+def create_request(flow: Flow) -> flow_pb2.CreateFlowRequest:
+    """A flow in code, for the wire.
+
+    Raises:
+        TypeError: something else than a Flow.
+    """
+    if not isinstance(flow, Flow):
+        raise TypeError(f"flow is {flow!r}; it is a Flow: to create one by its slug use create_flow")
+    return flow_pb2.CreateFlowRequest(
+        slug=flow.slug,
+        steps=step_definitions(flow.steps),
+        max_attempts=flow.max_attempts,
+        timeout_s=flow.timeout_s,
+        base_delay_s=flow.base_delay_s,
+        max_delay_s=flow.max_delay_s,
+        queue=flow.queue,
+        new_version=flow.new_version,
+    )
 
 
 def struct(value: Mapping[str, Any]) -> struct_pb2.Struct:
@@ -226,8 +261,11 @@ def queue_info(message: run_pb2.QueueInfo) -> QueueInfo:
 
 def run_request(spec: RunSpec) -> run_pb2.StartRunRequest:
     """What to start, for the wire."""
+    flow: Any = spec.flow
+    if not isinstance(flow, str):
+        raise TypeError(f"flow is {flow!r}; it is the slug of a flow, such as {getattr(flow, 'slug', 'etl')!r}")
     return run_pb2.StartRunRequest(
-        flow=spec.flow,
+        flow=flow,
         version=spec.version,
         input=_json.encode_input(spec.input),
         idempotency_key=spec.idempotency_key or "",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import MissingHandlers
 from ._flow import Flow
+from ._hints import did_you_mean
 from ._worker import Worker
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ def handlers_of(info: FlowInfo, functions: Mapping[str, Callable[..., Any]]) -> 
     unknown = [name for name in functions if name not in known]
     if unknown:
         names = ", ".join(step.slug for step in info.steps)
-        raise ValueError(f"step_functions: flow {info.slug} has no step {', '.join(unknown)}; its steps are {names}")
+        guess = did_you_mean(unknown[0], known)
+        raise ValueError(
+            f"step_functions: flow {info.slug} has no step {', '.join(unknown)}; its steps are {names}{guess}"
+        )
     missing = [step.slug for step in info.steps if step.slug not in functions and step.handler not in functions]
     if missing:
         raise MissingHandlers(info.slug, missing)
@@ -90,6 +94,7 @@ async def _serve_one(
     if not handlers:  # a flow without steps ends by itself
         return await result
     worker = Worker(transport=transport, scope=scope, name=f"execute {info.slug}")
+    worker._attempts.learn(info)  # noqa: SLF001 the log then says how many attempts there are
     for name, function in handlers.items():
         worker.step(name)(function)
     serving = asyncio.create_task(worker.serve())

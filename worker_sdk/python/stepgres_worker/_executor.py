@@ -41,6 +41,7 @@ class Execution:
     __slots__ = (
         "coroutine",
         "dropped",
+        "error",
         "finished",
         "handler",
         "host",
@@ -65,6 +66,8 @@ class Execution:
         self.dropped = False
         #: Its handler has returned: the slot is free.
         self.finished = False
+        #: What the handler raised, for the worker's log; None when it raised nothing.
+        self.error: BaseException | None = None
         #: What a thread made of it; None while unknown.
         self.outcome: Outcome | None = None
         #: What a function in a thread returned, when that was a coroutine.
@@ -79,6 +82,11 @@ class Execution:
         handler = self.handler
         return handler.function(value, Context(self)) if handler.with_context else handler.function(value)
 
+    def failed(self, error: BaseException) -> Outcome:
+        """What is sent for an exception of its handler."""
+        self.error = error
+        return _outcome.failed(error, self.handler)
+
     def run_in_thread(self) -> None:
         """Decodes, calls and encodes; leaves `outcome`, or `coroutine` when the function made one."""
         if self.dropped:
@@ -86,12 +94,12 @@ class Execution:
         try:
             value = _json.loads(self.task.input)
         except (ValueError, RecursionError) as error:
-            self.outcome = _outcome.not_started(error, self.handler)
+            self.outcome = _outcome.not_decoded(error)
             return
         try:
             result = self.host.context.copy().run(self.call, value)
         except BaseException as error:  # noqa: BLE001 whatever a handler raises fails its task and nothing else
-            self.outcome = _outcome.failed(error, self.handler)
+            self.outcome = self.failed(error)
             return
         if type(result) is types.CoroutineType:
             self.coroutine = result
@@ -201,19 +209,24 @@ class Executor:
                 self._skip(execution)
                 continue
             self.current = execution
-            try:
-                if coroutine is None:
-                    coroutine = execution.call(loads(execution.task.input))
-            except Exception as error:  # noqa: BLE001 a bad input, or a call that fails before the coroutine exists
-                finish(execution, _outcome.not_started(error, execution.handler))
-                continue
+            if coroutine is None:
+                try:
+                    value = loads(execution.task.input)
+                except (ValueError, RecursionError) as error:
+                    finish(execution, _outcome.not_decoded(error))
+                    continue
+                try:
+                    coroutine = execution.call(value)
+                except BaseException as error:  # noqa: BLE001 as below: a decorator's code, before there is a coroutine
+                    finish(execution, execution.failed(error))
+                    continue
             context = copy()
             try:
                 future = context.run(coroutine.send, None)
             except StopIteration as stop:
                 finish(execution, completed(stop.value, limit))
             except BaseException as error:  # noqa: BLE001 whatever a handler raises fails its task and nothing else
-                finish(execution, _outcome.failed(error, execution.handler))
+                finish(execution, execution.failed(error))
             else:
                 self._lend_runner(execution, queue)
                 yield from self._follow(execution, coroutine, context, future)
@@ -266,6 +279,6 @@ class Executor:
             except StopIteration as stop:
                 outcome = _outcome.completed(stop.value, self._host.max_output_bytes)
             except BaseException as error:  # noqa: BLE001 whatever a handler raises fails its task and nothing else
-                outcome = _outcome.failed(error, execution.handler)
+                outcome = execution.failed(error)
             self._finish(execution, None if execution.dropped else outcome)
             return

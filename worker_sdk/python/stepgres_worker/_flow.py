@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
+from ._hints import did_you_mean, explained, name_of
+from ._registry import takes_context
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: A dependency: the slug of a step, or the function that was decorated as one.
 Dependency = str | Callable[..., Any]
+_TYPES = ("single", "map")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,13 @@ class Step:
     def __post_init__(self) -> None:
         if isinstance(self.depends_on, str):
             raise TypeError(f"step {self.slug}: depends_on is the text {self.depends_on!r}; it is a list of slugs")
-        object.__setattr__(self, "depends_on", tuple(self.depends_on))
+        if self.step_type not in _TYPES:
+            guess = did_you_mean(self.step_type, _TYPES)
+            raise ValueError(f"step {self.slug}: step_type is {self.step_type!r}; it is 'single' or 'map'{guess}")
+        for dependency in (found := tuple(self.depends_on)):
+            if not isinstance(dependency, str):
+                raise TypeError(f"step {self.slug}: depends_on holds {dependency!r}; it is a list of slugs")
+        object.__setattr__(self, "depends_on", found)
 
 
 class Flow:
@@ -101,6 +111,11 @@ class Flow:
         base_delay_s: int | None = None,
         max_delay_s: int | None = None,
     ) -> Callable[[Function], Function]: ...
+    @explained(
+        over="a step with over=STEP is a map: write @flow.map(over=STEP), or depends_on=[STEP] for one task",
+        initial_tasks="it is the length of a map's array: write @flow.map(initial_tasks=…)",
+        step_type="write @flow.step for one task, @flow.map for one task for each element of an array",
+    )
     def step(
         self,
         fn: Function | None = None,
@@ -132,7 +147,9 @@ class Flow:
 
         Raises:
             ValueError: the slug is taken, or a dependency is no step of this flow.
+            TypeError: `fn` is no function `(input)` or `(input, ctx)`.
         """
+        self._meant_as_dependency(fn, "step", "depends_on=[{0}]")
 
         def decorate(function: Function) -> Function:
             return self._add(
@@ -167,6 +184,10 @@ class Flow:
         base_delay_s: int | None = None,
         max_delay_s: int | None = None,
     ) -> Callable[[Function], Function]: ...
+    @explained(
+        depends_on="a map takes over=STEP, the one step whose output it maps over",
+        step_type="Flow.map makes a map already",
+    )
     def map(
         self,
         fn: Function | None = None,
@@ -200,7 +221,11 @@ class Flow:
 
         Raises:
             ValueError: the slug is taken, or `over` is no step of this flow.
+            TypeError: `over` is several steps, or `fn` is no function `(input)` or `(input, ctx)`.
         """
+        self._meant_as_dependency(fn, "map", "over={0}")
+        if over is not None and not isinstance(over, str) and not callable(over):
+            raise TypeError(f"flow {self.slug}: over is {over!r}; it is one step, its function or its slug")
 
         def decorate(function: Function) -> Function:
             return self._add(
@@ -230,7 +255,23 @@ class Flow:
             kinds.setdefault(step.handler or f"{self.slug}.{step.slug}", set()).add(step.step_type)
         return {handler for handler, types in kinds.items() if types == {"map"}}
 
+    def _meant_as_dependency(self, fn: object, kind: str, remedy: str) -> None:
+        """Refuses `@flow.map(fetch)`, which would make a map of fetch itself, and `@flow.map("fetch")`."""
+        if isinstance(fn, str):
+            raise TypeError(f"flow {self.slug}: {fn!r} is no function; write @flow.{kind}({remedy.format(repr(fn))})")
+        if fn is not None and any(fn is function for function in self.functions.values()):
+            name = name_of(fn)
+            raise ValueError(
+                f"flow {self.slug}: {name} is a step already; to depend on it write @flow.{kind}({remedy.format(name)}), "
+                "to make another step of it give a slug"
+            )
+
     def _add(self, function: Function, *, slug: str | None, **options: Any) -> Function:
+        if not callable(function):
+            raise TypeError(
+                f"flow {self.slug}: {function!r} is no function; a step is made of one, (input) or (input, ctx)"
+            )
+        takes_context(function)
         name = slug or getattr(function, "__name__", "")
         if not name or name == "<lambda>":
             raise ValueError(f"flow {self.slug}: {function!r} has no name; give the step a slug")
@@ -254,7 +295,9 @@ class Flow:
         else:
             found = [slug for slug, function in self.functions.items() if function is dependency]
         if not found:
-            raise ValueError(f"flow {self.slug}: dependency {dependency!r} is no step of it; define it first")
+            name = dependency if isinstance(dependency, str) else name_of(dependency)
+            remedy = did_you_mean(name, self.functions) or "; define it first"
+            raise ValueError(f"flow {self.slug}: dependency {name!r} is no step of it{remedy}")
         if len(found) > 1:
             raise ValueError(f"flow {self.slug}: {dependency!r} is several steps ({', '.join(found)}); name the slug")
         return found[0]

@@ -10,6 +10,6 @@ import os
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-import grpc  # noqa: E402 after the variable that it reads
+import grpc
 
 __all__ = ["grpc"]

@@ -11,6 +11,8 @@ from . import _json
 from ._errors import TaskError
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from ._registry import Handler
 
 #: Handed back unexecuted.
@@ -38,10 +40,10 @@ def completed(value: Any, max_bytes: int) -> Outcome:
     """A return value as JSON, or the failure that says why it is none."""
     try:
         output = _json.dumps(value)
-    except (TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 also what a property of a dataclass raises: it must fail this task alone
         return worker_pb2.Failed(
             code="INVALID_OUTPUT",
-            message=_head(f"the handler returned {describe(value)}, which is not JSON: {error}", MESSAGE_BYTES),
+            message=_head(f"the handler returned {describe(value)}, which is not JSON: {_text(error)}", MESSAGE_BYTES),
             non_retryable=True,
         )
     if len(output) > max_bytes:
@@ -53,17 +55,19 @@ def completed(value: Any, max_bytes: int) -> Outcome:
     return output
 
 
-def describe(value: Any) -> str:
-    """The type of a value, and for containers the type inside that is not JSON."""
+def describe(value: Any, depth: int = 10) -> str:
+    """The type of a value, and for containers the type inside that is not JSON, at most `depth` levels down."""
     name = type(value).__name__
     if isinstance(value, dict | list | tuple):
+        if not depth:
+            return f"a {name} that is nested too deeply or holds itself"
         for item in value.values() if isinstance(value, dict) else value:
             try:
                 _json.dumps(item)
-            except (TypeError, ValueError, RecursionError) as error:
-                if isinstance(error, RecursionError):
-                    return f"a {name} that is nested too deeply or holds itself"
-                return f"a {name} holding {describe(item)}"
+            except RecursionError:
+                return f"a {name} that is nested too deeply or holds itself"
+            except Exception:  # noqa: BLE001 whatever `completed` met
+                return f"a {name} holding {describe(item, depth - 1)}"
     if isinstance(value, float):
         return f"the {name} {value!r}"
     return f"an object of type {name}"
@@ -71,29 +75,29 @@ def describe(value: Any) -> str:
 
 def failed(error: BaseException, handler: Handler) -> worker_pb2.Failed:
     """An exception of a handler as the failure of its task."""
-    if isinstance(error, TaskError):
-        retry_after = error.retry_after_s
-        return worker_pb2.Failed(
-            code=_head(error.code, 128),
-            message=_head(str(error), MESSAGE_BYTES),
-            details=_traceback(error) if error.__cause__ is not None else "",
-            non_retryable=not error.retryable or isinstance(error, handler.non_retryable),
-            retry_after_ms=None if retry_after is None else min(max(0, round(retry_after * 1000)), _MAX_RETRY_AFTER_MS),
-        )
+    told = isinstance(error, TaskError)
+    # By getattr and by hand: a child of TaskError may have skipped its __init__, or have taken a number for a code.
+    code = str(getattr(error, "code", "") or "HANDLER_ERROR") if told else "HANDLER_ERROR"
     return worker_pb2.Failed(
-        code="HANDLER_ERROR",
-        message=_head(_message(error), MESSAGE_BYTES),
-        details=_traceback(error),
-        non_retryable=isinstance(error, handler.non_retryable),
+        code=_head(code, 128),
+        message=_head((_text(error) if told else "") or _message(error), MESSAGE_BYTES),
+        details="" if told and error.__cause__ is None else _traceback(error),
+        non_retryable=isinstance(error, handler.non_retryable) or (told and not getattr(error, "retryable", True)),
+        retry_after_ms=_milliseconds(getattr(error, "retry_after_s", None)) if told else None,
     )
 
 
-def not_started(error: Exception, handler: Handler) -> worker_pb2.Failed:
-    """The input cannot be decoded here, or the call failed before the handler's body."""
-    if isinstance(error, ValueError | RecursionError):
-        message = _head(f"the input cannot be decoded: {error}", MESSAGE_BYTES)
-        return worker_pb2.Failed(code="INVALID_INPUT", message=message, non_retryable=True)
-    return failed(error, handler)
+def _milliseconds(seconds: Any) -> int | None:
+    try:
+        return round(min(max(0.0, float(seconds) * 1000), _MAX_RETRY_AFTER_MS))
+    except (TypeError, ValueError):  # None, or something that is no number: the step's backoff
+        return None
+
+
+def not_decoded(error: Exception) -> worker_pb2.Failed:
+    """The input cannot be decoded here."""
+    message = _head(f"the input cannot be decoded: {error}", MESSAGE_BYTES)
+    return worker_pb2.Failed(code="INVALID_INPUT", message=message, non_retryable=True)
 
 
 def timed_out(timeout_s: int) -> worker_pb2.Failed:
@@ -101,16 +105,29 @@ def timed_out(timeout_s: int) -> worker_pb2.Failed:
     return worker_pb2.Failed(code="TIMEOUT", message=f"the handler took longer than {timeout_s} s")
 
 
-def _message(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     try:
-        text = str(error)
+        return str(error)
     except Exception as broken:  # noqa: BLE001 an exception whose text fails must not take the worker along
-        text = f"(its text cannot be made: {type(broken).__name__})"
+        return f"(its text cannot be made: {type(broken).__name__})"
+
+
+def _message(error: BaseException) -> str:
+    text = _text(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _traceback(error: BaseException) -> str:
     try:
-        return _tail("".join(traceback.format_exception(error)), TRACEBACK_BYTES)
+        lines = traceback.format_exception(type(error), error, beyond_the_sdk(error.__traceback__))
+        return _tail("".join(lines), TRACEBACK_BYTES)
     except Exception:  # noqa: BLE001 as above
         return ""
+
+
+def beyond_the_sdk(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback from the handler on: how the worker came to call it tells its author nothing."""
+    rest = trace
+    while rest is not None and rest.tb_frame.f_globals.get("__package__") == __package__:
+        rest = rest.tb_next
+    return rest or trace

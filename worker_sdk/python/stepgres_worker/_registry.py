@@ -146,11 +146,11 @@ class Registry(dict[str, Handler]):
             TypeError: the function cannot be called so, or `params_schema` tells no schema.
             ValueError: the name is bound to another function.
         """
+        if not callable(function):
+            raise TypeError(f"handler {name}: {function!r} is no function; a handler is one, (input) or (input, ctx)")
         known = self.get(name)
         if known is not None and known.function is not function:
-            raise ValueError(f"handler {name} is bound to {known.function!r} already")
-        if not callable(function):
-            raise TypeError(f"handler {name}: {function!r} cannot be called")
+            raise ValueError(f"handler {name} is bound to {known.function!r} already; give this one another name")
         if params_schema is not None and not isinstance(params_schema, Mapping | type):
             raise TypeError(f"handler {name}: params_schema is {params_schema!r}; it is a JSON Schema or a class")
         if isinstance(params_schema, type) and _schemas.schema_of(params_schema) is None:

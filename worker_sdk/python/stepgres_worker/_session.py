@@ -16,7 +16,7 @@ from stepgres.v1 import common_pb2, worker_pb2
 
 from . import _outcome
 from ._executor import Execution
-from ._failures import log_failure
+from ._failures import Attempts, log_failure
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Session:
         self._clock = clock
         self._host = host
         self.concurrency = concurrency
+        #: How many attempts the steps have, as far as that is known here; for the log.
+        self.attempts = Attempts()
         self.executor: Executor
         #: Executing, by token.
         self.leases: dict[bytes, Execution] = {}
@@ -198,7 +200,7 @@ class Session:
             self.kept[token] = outcome
             self._outbox.append(token)
             if type(outcome) is worker_pb2.Failed:
-                log_failure(execution.task, outcome)
+                log_failure(execution, outcome, self.attempts.most(execution.task))
         self.wake()
         if self.stopping:
             self._changed()
@@ -210,7 +212,7 @@ class Session:
         self.executor.drop(execution)
         failure = _outcome.timed_out(execution.timeout_s)
         self._keep(execution.token, failure)
-        log_failure(execution.task, failure)
+        log_failure(execution, failure, self.attempts.most(execution.task))
         if not execution.handler.on_loop:
             logger.warning(
                 "handler %s did not return within its %s s and cannot be stopped: it keeps its slot until it "

@@ -73,6 +73,9 @@ class WorkStream(Protocol):
 class Transport(Protocol):
     """How client and worker reach a coordinator."""
 
+    #: The address, for people.
+    target: str
+
     async def call(self, rpc: Rpc[Req, Res], request: Req, *, timeout_s: float) -> Res:
         """One unary call, tried once.
 

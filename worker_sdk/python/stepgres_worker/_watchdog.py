@@ -41,7 +41,8 @@ class Watchdog:
     ) -> None:
         self._executor = executor
         self._loop = loop
-        self._limit_s = lease_s / 3
+        #: Seconds of silence that are worth a warning: a third of the lease, as soon as a coordinator has named it.
+        self.limit_s = lease_s / 3
         self._now = monotonic
         self._ended = threading.Event()
         self._alive = threading.Event()
@@ -64,16 +65,16 @@ class Watchdog:
                     self._alive.wait()
             except RuntimeError:  # the loop is closed
                 return
-            self._ended.wait(self._limit_s / 2)
+            self._ended.wait(self.limit_s / 2)
 
     def look(self) -> bool:
         """Asks once; False after a warning: the loop has not answered within a third of the lease."""
         self._alive.clear()
         asked = self._now()
         self._loop.call_soon_threadsafe(self._alive.set)
-        answered = self._alive.wait(self._limit_s)
+        answered = self._alive.wait(self.limit_s)
         waited = self._now() - asked
-        if answered and waited <= self._limit_s:
+        if answered and waited <= self.limit_s:
             return True
         if self._ended.is_set():
             return True

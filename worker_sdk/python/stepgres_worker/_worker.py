@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stepgres.v1 import worker_pb2
 
+from . import _convert, _rpc
 from ._client import AsyncClient
 from ._clock import LoopClock, full_jitter_s
 from ._errors import AlreadyExists, DeadlineExceeded, RequestError, StepgresError, Unavailable
 from ._executor import Executor
+from ._failures import Attempts
+from ._hints import did_you_mean, name_of
 from ._host import WorkerHost
 from ._link import Link
 from ._outage import Outage
@@ -47,7 +50,7 @@ class Worker:
     `Worker(flow).run()` blocks and drains on SIGTERM; in async code `await worker.serve()`.
 
     Args:
-        flows: registered by CreateFlow before serving; their functions are served.
+        flows: registered as by `client.register` before serving; their functions are served.
         target: host:port or a gRPC target (`dns:///name:port`); None = STEPGRES_TARGET, else 127.0.0.1:50051.
         concurrency: most tasks executed at a time, 1-10,000; the worker never has more.
         scope: serve only runs of this scope, up to 128 characters; empty = the common one.
@@ -82,6 +85,7 @@ class Worker:
         self._transport: Transport = GrpcTransport(target) if transport is None else transport
         self._given_clock = clock
         self._registry = Registry()
+        self._attempts = Attempts()
         for flow in flows:
             for handler, function in flow.handlers().items():
                 self._registry.add(handler, function, is_map=handler in flow.map_handlers())
@@ -90,6 +94,7 @@ class Worker:
         self._subscription: worker_pb2.Subscription
         self._host: WorkerHost
         self._outage: Outage
+        self._watchdog: Watchdog
         self._changed: asyncio.Event
         self._serving = False
         self._stop_asked = False
@@ -128,12 +133,14 @@ class Worker:
             A decorator that leaves the function as it is.
 
         Raises:
-            ValueError: the name is bound to another function, or the worker serves already.
+            ValueError: the name is bound to another function, `flow` has no such step, or the worker serves already.
             TypeError: the function can be called in neither way, or `params_schema` tells no schema.
         """
+        if not isinstance(handler, str):  # @worker.step without parentheses would register nothing
+            raise TypeError(f"worker.step takes the handler's name: write @worker.step({name_of(handler)!r})")
         if self._serving:
             raise ValueError(f"handler {handler}: the worker serves already; add handlers before")
-        slug = flow if isinstance(flow, str) or flow is None else flow.slug
+        slug = flow if isinstance(flow, str) or flow is None else _slug_of(flow, handler)
 
         def decorate(function: Function) -> Function:
             name = f"{slug}.{handler}" if slug else handler
@@ -172,15 +179,15 @@ class Worker:
         self._clock = self._given_clock or LoopClock()
         self._host = WorkerHost(self._transport, self._clock)
         self._host.session = self._session = self._new_session()
-        self._outage = Outage(self._clock)
+        self._outage = Outage(self._name, self._transport.target, self._clock)
         executor = self._session.executor
-        watchdog = Watchdog(executor, asyncio.get_running_loop(), self._session.welcome.lease_ms / 1000)
+        self._watchdog = Watchdog(executor, asyncio.get_running_loop(), self._session.welcome.lease_ms / 1000)
         try:
             if await self._registered():
-                watchdog.start()
+                self._watchdog.start()
                 await self._supervise()
         finally:
-            watchdog.stop()
+            self._watchdog.stop()
             await executor.close()
             await self._host.close()
             if self._own_transport:
@@ -221,6 +228,7 @@ class Worker:
         session.executor = Executor(
             self._host, self._clock, self.concurrency, done=session.finish, expired=session.expire
         )
+        session.attempts = self._attempts
         session.on_idle = self._changed.set
         session.stopping = self._stop_asked
         return session
@@ -244,17 +252,19 @@ class Worker:
         """Creates the flows; waits for a coordinator as long as it takes."""
         client = AsyncClient(transport=self._transport)
         for flow in self._flows:
-            attempt = 0
+            attempt, request = 0, _convert.create_request(flow)
             while True:
                 try:
-                    await client.register(flow)
+                    # Tried once at a time: the client's own patience would hide an outage from the log.
+                    response = await client.call(_rpc.CREATE_FLOW, request, retry=False)
+                    self._attempts.learn(_convert.flow_info(response.flow))
                     break
                 except AlreadyExists as error:
                     error.add_note(f"flow {flow.slug}: use Flow(…, new_version=True) to add a version, or another slug")
                     raise
                 except (Unavailable, DeadlineExceeded) as error:
                     attempt += 1
-                    self._outage.tell("no connection to a coordinator", error)
+                    self._outage.failed(error)
                     await self._clock.sleep(full_jitter_s(attempt, random.random))
 
     async def _supervise(self) -> None:
@@ -307,10 +317,7 @@ class Worker:
         """Opens a stream, again and again with full jitter."""
         attempt = self._short_lived = self._next_attempt(old)
         if old is not None and old.ended and not old.draining:
-            self._outage.tell(
-                "the connection to the coordinator broke (tasks at hand go on, results are kept)",
-                old.error or "it was closed by the other side",
-            )
+            self._outage.lost(old.error, len(self._session.leases))
             await self._clock.sleep(full_jitter_s(attempt, random.random))
         while True:
             link = Link(self._transport.open_work(), self._session, self._clock, self._changed.set)
@@ -325,7 +332,7 @@ class Worker:
                 if not isinstance(error, StepgresError) or _is_fatal(error):
                     raise
                 attempt += 1
-                self._outage.tell("no connection to a coordinator", error)
+                self._outage.failed(error)
                 await self._clock.sleep(full_jitter_s(attempt, random.random))
             else:
                 self._welcomed()
@@ -339,19 +346,31 @@ class Worker:
 
     def _welcomed(self) -> None:
         welcome = self._session.welcome
-        lasted_s = self._outage.over()
-        logger.info(
-            "%s coordinator %s: serving %d handlers in %d slots%s%s",
-            "reconnected to" if welcome.resumed else "connected to",
-            welcome.coordinator or "?",
-            len(self._registry),
-            self.concurrency,
-            "" if lasted_s is None else f", after {lasted_s:.0f} s without one",
-            "; all tasks at hand are still ours" if welcome.resumed else "",
+        self._watchdog.limit_s = welcome.lease_ms / 3000
+        self._outage.over(
+            coordinator=welcome.coordinator,
+            resumed=welcome.resumed,
+            handlers=len(self._registry),
+            slots=self.concurrency,
         )
         if self._ready is None:
             self._ready = asyncio.Event()
         self._ready.set()
+
+
+def _slug_of(flow: Flow, handler: str) -> str:
+    """The slug of a flow that has a step of this name, or no steps in code."""
+    step = next((step for step in flow.steps if step.slug == handler), None)
+    if step is None and flow.steps:
+        names = [step.slug for step in flow.steps]
+        guess = did_you_mean(handler, names)
+        raise ValueError(f"flow {flow.slug} has no step {handler!r}; its steps are {', '.join(names)}{guess}")
+    if step is not None and step.handler:
+        raise ValueError(
+            f"flow {flow.slug}: step {handler} is served under the name {step.handler!r}; write "
+            f"@worker.step({step.handler!r}) without flow"
+        )
+    return flow.slug
 
 
 def _is_fatal(error: StepgresError) -> bool:

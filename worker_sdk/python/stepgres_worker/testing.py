@@ -57,6 +57,7 @@ class FakeTransport:
         max_output_bytes: int = 1024 * 1024,
         max_frame_bytes: int = 1024 * 1024,
     ) -> None:
+        self.target = "fake"
         self.welcome = worker_pb2.Welcome(
             protocol_version=1,
             lease_ms=lease_ms,
