@@ -67,6 +67,13 @@ def ensure_pgmq(conn: psycopg.Connection[Any], queries: dict[str, bytes]) -> Pgm
     return source
 
 
+def check_pgmq(conn: psycopg.Connection[Any], queries: dict[str, bytes]) -> None:
+    """Raises UnfitServer when the database has no pgmq that does what we need."""
+    facts = _facts(conn, queries)
+    version = facts["extension_version"]
+    _refuse_unfit(PgmqSource(version, "extension") if version else PgmqSource("unknown", "found"), facts)
+
+
 def _facts(conn: psycopg.Connection[Any], queries: dict[str, bytes]) -> dict[str, Any]:
     facts = conn.cursor(row_factory=dict_row).execute(queries["pgmq_facts"]).fetchone()
     assert facts is not None
