@@ -193,221 +193,435 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_FIELD_REQUIRED: _ErrorReason.ValueType  # 1
-    """A required field is missing or empty. INVALID_ARGUMENT."""
+    """A required field is missing or empty. INVALID_ARGUMENT.
+    Remedy: Give the field that the violation names.
+    """
     ERROR_REASON_FIELD_OUT_OF_RANGE: _ErrorReason.ValueType  # 2
-    """A number lies outside its range. INVALID_ARGUMENT."""
+    """A number lies outside its range. INVALID_ARGUMENT.
+    Remedy: Use a number within the range that the message tells.
+    """
     ERROR_REASON_FIELD_TOO_LONG: _ErrorReason.ValueType  # 3
-    """A text or a list is longer than allowed. INVALID_ARGUMENT."""
+    """A text or a list is longer than allowed. INVALID_ARGUMENT.
+    Remedy: Shorten the text, or send several calls.
+    """
     ERROR_REASON_FIELD_INVALID: _ErrorReason.ValueType  # 4
-    """A value has the wrong form (a UUID, an enum, a name). INVALID_ARGUMENT."""
+    """A value has the wrong form (a UUID, an enum, a name). INVALID_ARGUMENT.
+    Remedy: Use the form that the message tells.
+    """
     ERROR_REASON_NUL_CHARACTER: _ErrorReason.ValueType  # 5
-    """A text holds the character U+0000, which PostgreSQL cannot store. INVALID_ARGUMENT."""
+    """A text holds the character U+0000, which PostgreSQL cannot store. INVALID_ARGUMENT.
+    Remedy: Remove the character, also where JSON writes it as \\u0000.
+    """
     ERROR_REASON_INVALID_UTF8: _ErrorReason.ValueType  # 6
-    """A payload is not UTF-8. INVALID_ARGUMENT."""
+    """A payload is not UTF-8. INVALID_ARGUMENT.
+    Remedy: Encode the payload as UTF-8.
+    """
     ERROR_REASON_INVALID_JSON: _ErrorReason.ValueType  # 7
-    """A payload is not JSON. INVALID_ARGUMENT."""
+    """A payload is not JSON. INVALID_ARGUMENT.
+    Remedy: Send one JSON value.
+    """
     ERROR_REASON_PAYLOAD_TOO_LARGE: _ErrorReason.ValueType  # 8
-    """A payload is larger than its limit. INVALID_ARGUMENT."""
+    """A payload is larger than its limit. INVALID_ARGUMENT.
+    Remedy: Store the data elsewhere and send a reference to it.
+    """
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 9
-    """A page token was not made by this list with these filters. INVALID_ARGUMENT."""
+    """A page token was not made by this list with these filters. INVALID_ARGUMENT.
+    Remedy: Send the token of the page before with the same filters, or start from the first page.
+    """
     ERROR_REASON_INVALID_CURSOR: _ErrorReason.ValueType  # 10
-    """A watch cursor was not made for this run. INVALID_ARGUMENT."""
+    """A watch cursor was not made for this run. INVALID_ARGUMENT.
+    Remedy: Send the cursor of the last frame of the same run, or none to start with a snapshot.
+    """
     ERROR_REASON_INVALID_SLUG: _ErrorReason.ValueType  # 20
-    """A slug does not match `^[a-zA-Z_][a-zA-Z0-9_]*$`, is longer than 128 characters, or is `run`. INVALID_ARGUMENT."""
+    """A slug does not match `^[a-zA-Z_][a-zA-Z0-9_]*$`, is longer than 128 characters, or is `run`. INVALID_ARGUMENT.
+    Remedy: Rename it.
+    """
     ERROR_REASON_INVALID_HANDLER: _ErrorReason.ValueType  # 21
-    """A handler's name does not match `^[a-zA-Z_][a-zA-Z0-9_.-]*$` or is longer than 260 characters. INVALID_ARGUMENT."""
+    """A handler's name does not match `^[a-zA-Z_][a-zA-Z0-9_.-]*$` or is longer than 260 characters. INVALID_ARGUMENT.
+    Remedy: Rename it.
+    """
     ERROR_REASON_DUPLICATE_STEP: _ErrorReason.ValueType  # 22
-    """Two steps of one flow have the same slug. INVALID_ARGUMENT."""
+    """Two steps of one flow have the same slug. INVALID_ARGUMENT.
+    Remedy: Give one of them another slug.
+    """
     ERROR_REASON_UNKNOWN_DEPENDENCY: _ErrorReason.ValueType  # 23
-    """A step depends on a step that the flow does not have. INVALID_ARGUMENT."""
+    """A step depends on a step that the flow does not have. INVALID_ARGUMENT.
+    Remedy: Correct the name, add the step, or drop the dependency.
+    """
     ERROR_REASON_DUPLICATE_DEPENDENCY: _ErrorReason.ValueType  # 24
-    """A step names the same dependency twice. INVALID_ARGUMENT."""
+    """A step names the same dependency twice. INVALID_ARGUMENT.
+    Remedy: Drop one of them.
+    """
     ERROR_REASON_SELF_DEPENDENCY: _ErrorReason.ValueType  # 25
-    """A step depends on itself. INVALID_ARGUMENT."""
+    """A step depends on itself. INVALID_ARGUMENT.
+    Remedy: Drop it.
+    """
     ERROR_REASON_DEPENDENCY_CYCLE: _ErrorReason.ValueType  # 26
-    """Steps depend on each other in a circle; the message names it. INVALID_ARGUMENT."""
+    """Steps depend on each other in a circle; the message names it. INVALID_ARGUMENT.
+    Remedy: Drop one of the dependencies that the message lists.
+    """
     ERROR_REASON_MAP_DEPENDENCIES: _ErrorReason.ValueType  # 27
-    """A map step has more than one dependency. INVALID_ARGUMENT."""
+    """A map step has more than one dependency. INVALID_ARGUMENT.
+    Remedy: Put a single step between that joins them into one array.
+    """
     ERROR_REASON_INITIAL_TASKS_ON_SINGLE: _ErrorReason.ValueType  # 28
-    """`initial_tasks` is given for a step that is not a map. INVALID_ARGUMENT."""
+    """`initial_tasks` is given for a step that is not a map. INVALID_ARGUMENT.
+    Remedy: Drop it, or make the step a map.
+    """
     ERROR_REASON_TOO_MANY_STEPS: _ErrorReason.ValueType  # 29
-    """The flow has more steps than allowed. INVALID_ARGUMENT."""
+    """The flow has more steps than allowed. INVALID_ARGUMENT.
+    Remedy: Split the flow, or raise STEPGRES_MAX_STEPS.
+    """
     ERROR_REASON_TOO_MANY_DEPENDENCIES: _ErrorReason.ValueType  # 30
-    """A step has more dependencies than allowed. INVALID_ARGUMENT."""
+    """A step has more dependencies than allowed. INVALID_ARGUMENT.
+    Remedy: Join them in stages.
+    """
     ERROR_REASON_FLOW_NOT_FOUND: _ErrorReason.ValueType  # 40
-    """No flow has this slug. NOT_FOUND."""
+    """No flow has this slug. NOT_FOUND.
+    Remedy: Create the flow first, or correct the slug.
+    """
     ERROR_REASON_FLOW_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 41
-    """The flow has no such version. NOT_FOUND."""
+    """The flow has no such version. NOT_FOUND.
+    Remedy: Use one of the versions that GetFlow lists, or 0 for the latest.
+    """
     ERROR_REASON_STEP_NOT_FOUND: _ErrorReason.ValueType  # 42
-    """The flow has no such step. NOT_FOUND."""
+    """The flow has no such step. NOT_FOUND.
+    Remedy: Use one of the steps that GetRun or GetFlow lists.
+    """
     ERROR_REASON_FLOW_EXISTS: _ErrorReason.ValueType  # 43
-    """The flow exists with another shape; the message lists the differences. ALREADY_EXISTS."""
+    """The flow exists with another shape; the message lists the differences. ALREADY_EXISTS.
+    Remedy: Ask for a new version, use another slug, or send the shape that exists.
+    """
     ERROR_REASON_STEP_EXISTS: _ErrorReason.ValueType  # 44
-    """The step exists with another shape; the message lists the differences. ALREADY_EXISTS."""
+    """The step exists with another shape; the message lists the differences. ALREADY_EXISTS.
+    Remedy: Use another slug, or make a new version of the flow.
+    """
     ERROR_REASON_FLOW_HAS_ACTIVE_RUNS: _ErrorReason.ValueType  # 45
-    """The flow still has active runs. FAILED_PRECONDITION."""
+    """The flow still has active runs. FAILED_PRECONDITION.
+    Remedy: Wait for them, or delete with `force`, which cancels them.
+    """
     ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 60
-    """No run has this id. NOT_FOUND."""
+    """No run has this id. NOT_FOUND.
+    Remedy: Check the id; runs go with their flow, and after the retention age.
+    """
     ERROR_REASON_TASK_NOT_FOUND: _ErrorReason.ValueType  # 61
-    """The run has no such task. NOT_FOUND."""
+    """The run has no such task. NOT_FOUND.
+    Remedy: List the tasks; a step gets its tasks when its dependencies are done.
+    """
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 62
-    """The idempotency key was used for this flow with another input or version. ALREADY_EXISTS."""
+    """The idempotency key was used for this flow with another input or version. ALREADY_EXISTS.
+    Remedy: Use a new key for a new request.
+    """
     ERROR_REASON_RUN_ENDED: _ErrorReason.ValueType  # 63
-    """The run has ended in a status that does not allow the call. FAILED_PRECONDITION."""
+    """The run has ended in a status that does not allow the call. FAILED_PRECONDITION.
+    Remedy: Look at the run's status with GetRun.
+    """
     ERROR_REASON_TYPE_VIOLATION: _ErrorReason.ValueType  # 80
-    """A map step did not get an array. INVALID_ARGUMENT for a run input; else the code of the failed run."""
+    """A map step did not get an array. INVALID_ARGUMENT for a run input; else the code of the failed run.
+    Remedy: Pass an array, or let the step before return one.
+    """
     ERROR_REASON_INITIAL_TASKS_MISMATCH: _ErrorReason.ValueType  # 81
-    """A map step got an array of another length than its `initial_tasks` promises. As TYPE_VIOLATION."""
+    """A map step got an array of another length than its `initial_tasks` promises. As TYPE_VIOLATION.
+    Remedy: Pass as many items as promised, or drop `initial_tasks`.
+    """
     ERROR_REASON_TOO_MANY_ITEMS: _ErrorReason.ValueType  # 82
-    """A map step got more items than allowed. As TYPE_VIOLATION."""
+    """A map step got more items than allowed. As TYPE_VIOLATION.
+    Remedy: Group the items, or raise STEPGRES_MAX_ITEMS.
+    """
     ERROR_REASON_OUTPUT_TOO_LARGE: _ErrorReason.ValueType  # 83
-    """An output, the sum of a map's outputs or a step's assembled input is larger than its limit. Code of a task."""
+    """An output, the sum of a map's outputs or a step's assembled input is larger than its limit. Code of a task.
+    Remedy: Store the data elsewhere and return a reference to it.
+    """
     ERROR_REASON_TIMEOUT: _ErrorReason.ValueType  # 84
-    """The handler took longer than the step's timeout. Code of a task."""
+    """The handler took longer than the step's timeout. Code of a task.
+    Remedy: Raise the step's timeout, or make the handler faster.
+    """
     ERROR_REASON_LEASE_LOST: _ErrorReason.ValueType  # 85
-    """The task's worker vanished too often. Code of a task."""
+    """The task's worker vanished too often. Code of a task.
+    Remedy: Look at the workers' logs: the task may kill them (memory, a crash in native code).
+    """
     ERROR_REASON_HANDLER_ERROR: _ErrorReason.ValueType  # 86
-    """The handler failed without a code of its own. Code of a task."""
+    """The handler failed without a code of its own. Code of a task.
+    Remedy: Read the message and the traceback of the attempt; the worker's log has them too.
+    """
     ERROR_REASON_INVALID_OUTPUT: _ErrorReason.ValueType  # 87
-    """The handler returned something that is not JSON. Code of a task."""
+    """The handler returned something that is not JSON. Code of a task.
+    Remedy: Return a value that JSON knows.
+    """
     ERROR_REASON_HELLO_REQUIRED: _ErrorReason.ValueType  # 100
-    """The first frame of a Work stream was not Hello. INVALID_ARGUMENT, ends the stream."""
+    """The first frame of a Work stream was not Hello. INVALID_ARGUMENT, ends the stream.
+    Remedy: Send Hello first.
+    """
     ERROR_REASON_HELLO_REPEATED: _ErrorReason.ValueType  # 101
-    """A second Hello came on one stream. INVALID_ARGUMENT, ends the stream."""
+    """A second Hello came on one stream. INVALID_ARGUMENT, ends the stream.
+    Remedy: Send Hello once for each stream.
+    """
     ERROR_REASON_PROTOCOL_VERSION: _ErrorReason.ValueType  # 102
-    """No protocol version is spoken by both sides. FAILED_PRECONDITION, ends the stream."""
+    """No protocol version is spoken by both sides. FAILED_PRECONDITION, ends the stream.
+    Remedy: Update the SDK, or the server.
+    """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 103
-    """The coordinator serves as many streams as it may. RESOURCE_EXHAUSTED, ends the stream."""
+    """The coordinator serves as many streams as it may. RESOURCE_EXHAUSTED, ends the stream.
+    Remedy: Connect to another coordinator, or raise STEPGRES_MAX_STREAMS.
+    """
     ERROR_REASON_SESSION_TAKEN: _ErrorReason.ValueType  # 104
-    """The session was resumed on another stream. ABORTED, ends the stream."""
+    """The session was resumed on another stream. ABORTED, ends the stream.
+    Remedy: Nothing, when the worker itself resumed; else two workers share an instance id.
+    """
     ERROR_REASON_SESSION_EXPIRED: _ErrorReason.ValueType  # 105
-    """The session's lease ran out. ABORTED, ends the stream."""
+    """The session's lease ran out. ABORTED, ends the stream.
+    Remedy: Open a new session; its tasks went to others.
+    """
     ERROR_REASON_INVALID_TOKEN: _ErrorReason.ValueType  # 106
-    """The token was not handed out to this session, or is not a token. On an ack: stale."""
+    """The token was not handed out to this session, or is not a token. On an ack: stale.
+    Remedy: Drop the result: it belongs to no lease of this session.
+    """
     ERROR_REASON_TOO_MANY_RESULTS: _ErrorReason.ValueType  # 107
-    """More unacknowledged results than the session could have leased. RESOURCE_EXHAUSTED, ends the stream."""
+    """More unacknowledged results than the session could have leased. RESOURCE_EXHAUSTED, ends the stream.
+    Remedy: Send each result once and wait for its ack.
+    """
     ERROR_REASON_WORKER_SILENT: _ErrorReason.ValueType  # 108
-    """Nothing came from the worker for a whole lease, or it stopped reading. DEADLINE_EXCEEDED, ends the stream."""
+    """Nothing came from the worker for a whole lease, or it stopped reading. DEADLINE_EXCEEDED, ends the stream.
+    Remedy: Send heartbeats, and read the stream; in Python a handler may have held the event loop.
+    """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 120
-    """The database cannot be reached now; try again. UNAVAILABLE."""
+    """The database cannot be reached now; try again. UNAVAILABLE.
+    Remedy: Try again with backoff; `stepgres doctor` looks at the database.
+    """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 121
-    """The coordinator holds as much as it may; try again. RESOURCE_EXHAUSTED."""
+    """The coordinator holds as much as it may; try again. RESOURCE_EXHAUSTED.
+    Remedy: Try again after the time in RetryInfo, or add a coordinator.
+    """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 122
-    """The coordinator is shutting down; try another. UNAVAILABLE."""
+    """The coordinator is shutting down; try another. UNAVAILABLE.
+    Remedy: Connect again: another coordinator takes over.
+    """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 123
-    """This server does not do that yet. UNIMPLEMENTED."""
+    """This server does not do that yet. UNIMPLEMENTED.
+    Remedy: Use what the message names instead, or update the server.
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 124
-    """A fault of ours; the message carries an id that our log explains. INTERNAL."""
+    """A fault of ours; the message carries an id that our log explains. INTERNAL.
+    Remedy: Report it with the id.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call, an item of a batch, a stream or a task failed. Closed: a new reason is a new value here."""
+    """Why a call, an item of a batch, a stream or a task failed. Closed: a new reason is a new value here.
+    Each comment tells the meaning, then the status or place; docs/errors.md is made of them.
+    """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_FIELD_REQUIRED: ErrorReason.ValueType  # 1
-"""A required field is missing or empty. INVALID_ARGUMENT."""
+"""A required field is missing or empty. INVALID_ARGUMENT.
+Remedy: Give the field that the violation names.
+"""
 ERROR_REASON_FIELD_OUT_OF_RANGE: ErrorReason.ValueType  # 2
-"""A number lies outside its range. INVALID_ARGUMENT."""
+"""A number lies outside its range. INVALID_ARGUMENT.
+Remedy: Use a number within the range that the message tells.
+"""
 ERROR_REASON_FIELD_TOO_LONG: ErrorReason.ValueType  # 3
-"""A text or a list is longer than allowed. INVALID_ARGUMENT."""
+"""A text or a list is longer than allowed. INVALID_ARGUMENT.
+Remedy: Shorten the text, or send several calls.
+"""
 ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 4
-"""A value has the wrong form (a UUID, an enum, a name). INVALID_ARGUMENT."""
+"""A value has the wrong form (a UUID, an enum, a name). INVALID_ARGUMENT.
+Remedy: Use the form that the message tells.
+"""
 ERROR_REASON_NUL_CHARACTER: ErrorReason.ValueType  # 5
-"""A text holds the character U+0000, which PostgreSQL cannot store. INVALID_ARGUMENT."""
+"""A text holds the character U+0000, which PostgreSQL cannot store. INVALID_ARGUMENT.
+Remedy: Remove the character, also where JSON writes it as \\u0000.
+"""
 ERROR_REASON_INVALID_UTF8: ErrorReason.ValueType  # 6
-"""A payload is not UTF-8. INVALID_ARGUMENT."""
+"""A payload is not UTF-8. INVALID_ARGUMENT.
+Remedy: Encode the payload as UTF-8.
+"""
 ERROR_REASON_INVALID_JSON: ErrorReason.ValueType  # 7
-"""A payload is not JSON. INVALID_ARGUMENT."""
+"""A payload is not JSON. INVALID_ARGUMENT.
+Remedy: Send one JSON value.
+"""
 ERROR_REASON_PAYLOAD_TOO_LARGE: ErrorReason.ValueType  # 8
-"""A payload is larger than its limit. INVALID_ARGUMENT."""
+"""A payload is larger than its limit. INVALID_ARGUMENT.
+Remedy: Store the data elsewhere and send a reference to it.
+"""
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 9
-"""A page token was not made by this list with these filters. INVALID_ARGUMENT."""
+"""A page token was not made by this list with these filters. INVALID_ARGUMENT.
+Remedy: Send the token of the page before with the same filters, or start from the first page.
+"""
 ERROR_REASON_INVALID_CURSOR: ErrorReason.ValueType  # 10
-"""A watch cursor was not made for this run. INVALID_ARGUMENT."""
+"""A watch cursor was not made for this run. INVALID_ARGUMENT.
+Remedy: Send the cursor of the last frame of the same run, or none to start with a snapshot.
+"""
 ERROR_REASON_INVALID_SLUG: ErrorReason.ValueType  # 20
-"""A slug does not match `^[a-zA-Z_][a-zA-Z0-9_]*$`, is longer than 128 characters, or is `run`. INVALID_ARGUMENT."""
+"""A slug does not match `^[a-zA-Z_][a-zA-Z0-9_]*$`, is longer than 128 characters, or is `run`. INVALID_ARGUMENT.
+Remedy: Rename it.
+"""
 ERROR_REASON_INVALID_HANDLER: ErrorReason.ValueType  # 21
-"""A handler's name does not match `^[a-zA-Z_][a-zA-Z0-9_.-]*$` or is longer than 260 characters. INVALID_ARGUMENT."""
+"""A handler's name does not match `^[a-zA-Z_][a-zA-Z0-9_.-]*$` or is longer than 260 characters. INVALID_ARGUMENT.
+Remedy: Rename it.
+"""
 ERROR_REASON_DUPLICATE_STEP: ErrorReason.ValueType  # 22
-"""Two steps of one flow have the same slug. INVALID_ARGUMENT."""
+"""Two steps of one flow have the same slug. INVALID_ARGUMENT.
+Remedy: Give one of them another slug.
+"""
 ERROR_REASON_UNKNOWN_DEPENDENCY: ErrorReason.ValueType  # 23
-"""A step depends on a step that the flow does not have. INVALID_ARGUMENT."""
+"""A step depends on a step that the flow does not have. INVALID_ARGUMENT.
+Remedy: Correct the name, add the step, or drop the dependency.
+"""
 ERROR_REASON_DUPLICATE_DEPENDENCY: ErrorReason.ValueType  # 24
-"""A step names the same dependency twice. INVALID_ARGUMENT."""
+"""A step names the same dependency twice. INVALID_ARGUMENT.
+Remedy: Drop one of them.
+"""
 ERROR_REASON_SELF_DEPENDENCY: ErrorReason.ValueType  # 25
-"""A step depends on itself. INVALID_ARGUMENT."""
+"""A step depends on itself. INVALID_ARGUMENT.
+Remedy: Drop it.
+"""
 ERROR_REASON_DEPENDENCY_CYCLE: ErrorReason.ValueType  # 26
-"""Steps depend on each other in a circle; the message names it. INVALID_ARGUMENT."""
+"""Steps depend on each other in a circle; the message names it. INVALID_ARGUMENT.
+Remedy: Drop one of the dependencies that the message lists.
+"""
 ERROR_REASON_MAP_DEPENDENCIES: ErrorReason.ValueType  # 27
-"""A map step has more than one dependency. INVALID_ARGUMENT."""
+"""A map step has more than one dependency. INVALID_ARGUMENT.
+Remedy: Put a single step between that joins them into one array.
+"""
 ERROR_REASON_INITIAL_TASKS_ON_SINGLE: ErrorReason.ValueType  # 28
-"""`initial_tasks` is given for a step that is not a map. INVALID_ARGUMENT."""
+"""`initial_tasks` is given for a step that is not a map. INVALID_ARGUMENT.
+Remedy: Drop it, or make the step a map.
+"""
 ERROR_REASON_TOO_MANY_STEPS: ErrorReason.ValueType  # 29
-"""The flow has more steps than allowed. INVALID_ARGUMENT."""
+"""The flow has more steps than allowed. INVALID_ARGUMENT.
+Remedy: Split the flow, or raise STEPGRES_MAX_STEPS.
+"""
 ERROR_REASON_TOO_MANY_DEPENDENCIES: ErrorReason.ValueType  # 30
-"""A step has more dependencies than allowed. INVALID_ARGUMENT."""
+"""A step has more dependencies than allowed. INVALID_ARGUMENT.
+Remedy: Join them in stages.
+"""
 ERROR_REASON_FLOW_NOT_FOUND: ErrorReason.ValueType  # 40
-"""No flow has this slug. NOT_FOUND."""
+"""No flow has this slug. NOT_FOUND.
+Remedy: Create the flow first, or correct the slug.
+"""
 ERROR_REASON_FLOW_VERSION_NOT_FOUND: ErrorReason.ValueType  # 41
-"""The flow has no such version. NOT_FOUND."""
+"""The flow has no such version. NOT_FOUND.
+Remedy: Use one of the versions that GetFlow lists, or 0 for the latest.
+"""
 ERROR_REASON_STEP_NOT_FOUND: ErrorReason.ValueType  # 42
-"""The flow has no such step. NOT_FOUND."""
+"""The flow has no such step. NOT_FOUND.
+Remedy: Use one of the steps that GetRun or GetFlow lists.
+"""
 ERROR_REASON_FLOW_EXISTS: ErrorReason.ValueType  # 43
-"""The flow exists with another shape; the message lists the differences. ALREADY_EXISTS."""
+"""The flow exists with another shape; the message lists the differences. ALREADY_EXISTS.
+Remedy: Ask for a new version, use another slug, or send the shape that exists.
+"""
 ERROR_REASON_STEP_EXISTS: ErrorReason.ValueType  # 44
-"""The step exists with another shape; the message lists the differences. ALREADY_EXISTS."""
+"""The step exists with another shape; the message lists the differences. ALREADY_EXISTS.
+Remedy: Use another slug, or make a new version of the flow.
+"""
 ERROR_REASON_FLOW_HAS_ACTIVE_RUNS: ErrorReason.ValueType  # 45
-"""The flow still has active runs. FAILED_PRECONDITION."""
+"""The flow still has active runs. FAILED_PRECONDITION.
+Remedy: Wait for them, or delete with `force`, which cancels them.
+"""
 ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 60
-"""No run has this id. NOT_FOUND."""
+"""No run has this id. NOT_FOUND.
+Remedy: Check the id; runs go with their flow, and after the retention age.
+"""
 ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 61
-"""The run has no such task. NOT_FOUND."""
+"""The run has no such task. NOT_FOUND.
+Remedy: List the tasks; a step gets its tasks when its dependencies are done.
+"""
 ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 62
-"""The idempotency key was used for this flow with another input or version. ALREADY_EXISTS."""
+"""The idempotency key was used for this flow with another input or version. ALREADY_EXISTS.
+Remedy: Use a new key for a new request.
+"""
 ERROR_REASON_RUN_ENDED: ErrorReason.ValueType  # 63
-"""The run has ended in a status that does not allow the call. FAILED_PRECONDITION."""
+"""The run has ended in a status that does not allow the call. FAILED_PRECONDITION.
+Remedy: Look at the run's status with GetRun.
+"""
 ERROR_REASON_TYPE_VIOLATION: ErrorReason.ValueType  # 80
-"""A map step did not get an array. INVALID_ARGUMENT for a run input; else the code of the failed run."""
+"""A map step did not get an array. INVALID_ARGUMENT for a run input; else the code of the failed run.
+Remedy: Pass an array, or let the step before return one.
+"""
 ERROR_REASON_INITIAL_TASKS_MISMATCH: ErrorReason.ValueType  # 81
-"""A map step got an array of another length than its `initial_tasks` promises. As TYPE_VIOLATION."""
+"""A map step got an array of another length than its `initial_tasks` promises. As TYPE_VIOLATION.
+Remedy: Pass as many items as promised, or drop `initial_tasks`.
+"""
 ERROR_REASON_TOO_MANY_ITEMS: ErrorReason.ValueType  # 82
-"""A map step got more items than allowed. As TYPE_VIOLATION."""
+"""A map step got more items than allowed. As TYPE_VIOLATION.
+Remedy: Group the items, or raise STEPGRES_MAX_ITEMS.
+"""
 ERROR_REASON_OUTPUT_TOO_LARGE: ErrorReason.ValueType  # 83
-"""An output, the sum of a map's outputs or a step's assembled input is larger than its limit. Code of a task."""
+"""An output, the sum of a map's outputs or a step's assembled input is larger than its limit. Code of a task.
+Remedy: Store the data elsewhere and return a reference to it.
+"""
 ERROR_REASON_TIMEOUT: ErrorReason.ValueType  # 84
-"""The handler took longer than the step's timeout. Code of a task."""
+"""The handler took longer than the step's timeout. Code of a task.
+Remedy: Raise the step's timeout, or make the handler faster.
+"""
 ERROR_REASON_LEASE_LOST: ErrorReason.ValueType  # 85
-"""The task's worker vanished too often. Code of a task."""
+"""The task's worker vanished too often. Code of a task.
+Remedy: Look at the workers' logs: the task may kill them (memory, a crash in native code).
+"""
 ERROR_REASON_HANDLER_ERROR: ErrorReason.ValueType  # 86
-"""The handler failed without a code of its own. Code of a task."""
+"""The handler failed without a code of its own. Code of a task.
+Remedy: Read the message and the traceback of the attempt; the worker's log has them too.
+"""
 ERROR_REASON_INVALID_OUTPUT: ErrorReason.ValueType  # 87
-"""The handler returned something that is not JSON. Code of a task."""
+"""The handler returned something that is not JSON. Code of a task.
+Remedy: Return a value that JSON knows.
+"""
 ERROR_REASON_HELLO_REQUIRED: ErrorReason.ValueType  # 100
-"""The first frame of a Work stream was not Hello. INVALID_ARGUMENT, ends the stream."""
+"""The first frame of a Work stream was not Hello. INVALID_ARGUMENT, ends the stream.
+Remedy: Send Hello first.
+"""
 ERROR_REASON_HELLO_REPEATED: ErrorReason.ValueType  # 101
-"""A second Hello came on one stream. INVALID_ARGUMENT, ends the stream."""
+"""A second Hello came on one stream. INVALID_ARGUMENT, ends the stream.
+Remedy: Send Hello once for each stream.
+"""
 ERROR_REASON_PROTOCOL_VERSION: ErrorReason.ValueType  # 102
-"""No protocol version is spoken by both sides. FAILED_PRECONDITION, ends the stream."""
+"""No protocol version is spoken by both sides. FAILED_PRECONDITION, ends the stream.
+Remedy: Update the SDK, or the server.
+"""
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 103
-"""The coordinator serves as many streams as it may. RESOURCE_EXHAUSTED, ends the stream."""
+"""The coordinator serves as many streams as it may. RESOURCE_EXHAUSTED, ends the stream.
+Remedy: Connect to another coordinator, or raise STEPGRES_MAX_STREAMS.
+"""
 ERROR_REASON_SESSION_TAKEN: ErrorReason.ValueType  # 104
-"""The session was resumed on another stream. ABORTED, ends the stream."""
+"""The session was resumed on another stream. ABORTED, ends the stream.
+Remedy: Nothing, when the worker itself resumed; else two workers share an instance id.
+"""
 ERROR_REASON_SESSION_EXPIRED: ErrorReason.ValueType  # 105
-"""The session's lease ran out. ABORTED, ends the stream."""
+"""The session's lease ran out. ABORTED, ends the stream.
+Remedy: Open a new session; its tasks went to others.
+"""
 ERROR_REASON_INVALID_TOKEN: ErrorReason.ValueType  # 106
-"""The token was not handed out to this session, or is not a token. On an ack: stale."""
+"""The token was not handed out to this session, or is not a token. On an ack: stale.
+Remedy: Drop the result: it belongs to no lease of this session.
+"""
 ERROR_REASON_TOO_MANY_RESULTS: ErrorReason.ValueType  # 107
-"""More unacknowledged results than the session could have leased. RESOURCE_EXHAUSTED, ends the stream."""
+"""More unacknowledged results than the session could have leased. RESOURCE_EXHAUSTED, ends the stream.
+Remedy: Send each result once and wait for its ack.
+"""
 ERROR_REASON_WORKER_SILENT: ErrorReason.ValueType  # 108
-"""Nothing came from the worker for a whole lease, or it stopped reading. DEADLINE_EXCEEDED, ends the stream."""
+"""Nothing came from the worker for a whole lease, or it stopped reading. DEADLINE_EXCEEDED, ends the stream.
+Remedy: Send heartbeats, and read the stream; in Python a handler may have held the event loop.
+"""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 120
-"""The database cannot be reached now; try again. UNAVAILABLE."""
+"""The database cannot be reached now; try again. UNAVAILABLE.
+Remedy: Try again with backoff; `stepgres doctor` looks at the database.
+"""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 121
-"""The coordinator holds as much as it may; try again. RESOURCE_EXHAUSTED."""
+"""The coordinator holds as much as it may; try again. RESOURCE_EXHAUSTED.
+Remedy: Try again after the time in RetryInfo, or add a coordinator.
+"""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 122
-"""The coordinator is shutting down; try another. UNAVAILABLE."""
+"""The coordinator is shutting down; try another. UNAVAILABLE.
+Remedy: Connect again: another coordinator takes over.
+"""
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 123
-"""This server does not do that yet. UNIMPLEMENTED."""
+"""This server does not do that yet. UNIMPLEMENTED.
+Remedy: Use what the message names instead, or update the server.
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 124
-"""A fault of ours; the message carries an id that our log explains. INTERNAL."""
+"""A fault of ours; the message carries an id that our log explains. INTERNAL.
+Remedy: Report it with the id.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
