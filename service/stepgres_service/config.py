@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     max_credits: int = Field(10_000, ge=1, le=100_000, description="Credits and leases of a stream.")
     max_streams: int = Field(1000, ge=1, description="Worker streams of this coordinator.")
     max_lost_leases: int = Field(5, ge=0, le=1000, description="Lost leases a task survives.")
-    max_held_bytes: int = Field(64 * _MIB, ge=_MIB, description="Bytes of results held while the database is away.")
+    max_held_bytes: int = Field(64 * _MIB, ge=_MIB, description="Bytes of results that wait to be recorded; more are put off.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe line that is logged."

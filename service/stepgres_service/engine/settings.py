@@ -35,7 +35,7 @@ class EngineSettings:
     max_batch: int = 1000
     #: Bytes of task inputs leased in one transaction, by the running average.
     lease_bytes: int = 8 << 20
-    #: Bytes of results held while the database is away; beyond, results are answered BUSY.
+    #: Bytes of results that wait to be recorded; beyond, results are answered BUSY and come again later.
     max_held_bytes: int = 64 << 20
     #: Seconds between looks for work that no notification announced.
     poll_s: float = 5.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
@@ -112,17 +112,19 @@ class Database:
         with translated():
             try:
                 async with self._pool.connection() as conn:
-                    try:
-                        yield conn
-                    except psycopg.errors.ReadOnlySqlTransaction:
-                        # The server has become a standby, or the connection led to one: it must not stay in the pool.
-                        await conn.close()
-                        raise
+                    yield conn
             except psycopg.OperationalError:
                 # Where one connection was lost the others probably were, too: the next caller should not meet them.
-                if self._check is None or self._check.done():
-                    self._check = asyncio.create_task(self._pool.check(), name="pool check", context=Context())
+                self._mend(self._pool.check)
                 raise
+            except psycopg.errors.ReadOnlySqlTransaction:
+                # The server has become a standby, or its address led to one: these connections never heal.
+                self._mend(self._pool.drain)
+                raise
+
+    def _mend(self, mend: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(mend(), name="pool check", context=Context())
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
