@@ -11,6 +11,9 @@ import pytest
 
 from tests.support.cluster import Cluster, open_cluster
 
+# Read once, when gRPC is first imported: its notes on connections that tests cut are noise among the results.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """--pg chooses where PostgreSQL comes from."""

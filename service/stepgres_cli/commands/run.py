@@ -22,6 +22,7 @@ from stepgres_cli.output import (
     seconds,
     short_time,
 )
+from stepgres_cli.run_ids import resolve_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ app = typer.Typer(no_args_is_help=True, help="Start runs, follow them, end them.
 
 _HINT_AFTER_S = 3.0
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, whole.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, or a unique part of its beginning or end.")]
 
 
 @app.command()
@@ -67,7 +68,7 @@ def start(
 def watch_run(run_id: RunId, target: Target = None, output: OutputOption = Output.TABLE) -> None:
     """Follow a run to its end: 0 it completed, 3 it failed, 4 it was cancelled."""
     with connect(target) as client:
-        raise typer.Exit(_follow(client.run(run_id), output))
+        raise typer.Exit(_follow(client.run(resolve_run_id(client, run_id)), output))
 
 
 def _follow(run: Run, output: Output) -> Exit:
@@ -180,7 +181,7 @@ def get(run_id: RunId, target: Target = None, output: OutputOption = Output.TABL
     from stepgres_cli.watching import headline, steps_table
 
     with connect(target) as client:
-        run = client.get_run(run_id)
+        run = client.get_run(resolve_run_id(client, run_id))
     if output is not Output.TABLE:
         print_json(run.to_dict(), output)
         return
@@ -211,6 +212,7 @@ def cancel(
 ) -> None:
     """End a run: queued tasks go, workers are told to stop leased ones. A run that has ended stays as it is."""
     with connect(target) as client:
+        run_id = resolve_run_id(client, run_id)
         cancelled = client.cancel_run(run_id, reason=reason)
     if output is not Output.TABLE:
         print_json({"run_id": run_id, "cancelled": cancelled}, output)
