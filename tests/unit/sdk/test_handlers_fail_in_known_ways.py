@@ -183,3 +183,58 @@ async def test_functions_of_a_flow_fail_alike(fake: FakeTransport) -> None:
     async with fake.serving(Worker(flow, transport=fake)):
         with pytest.raises(TaskFailed, match="LookupError: here"):
             await fake.run_task("f.broken")
+
+
+class Bare(TaskError):
+    """A child that forgot its parent's __init__."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "bare")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (TaskError("m", code=404, retryable=False), ("404", "m", False, None)),  # type: ignore[arg-type]
+        (TaskError("m", retry_after_s="soon"), ("HANDLER_ERROR", "m", True, None)),  # type: ignore[arg-type]
+        (TaskError("m", retry_after_s=float("nan")), ("HANDLER_ERROR", "m", True, 0)),
+        (TaskError("m", retry_after_s=float("inf")), ("HANDLER_ERROR", "m", True, 604_800)),
+        (Bare(), ("HANDLER_ERROR", "bare", True, None)),
+    ],
+    ids=str,
+)
+async def test_task_errors_that_are_none_still_end_their_task(
+    error: TaskError, expected: tuple[object, ...], kind: str
+) -> None:
+    failure = await failure_of(raiser(error, kind))
+    assert (failure.code, failure.message, failure.retryable, failure.retry_after_s) == expected
+
+
+class Deceptive(dict[int, int]):
+    """A dict that cannot be read."""
+
+    def items(self) -> Any:
+        """Nothing."""
+        raise LookupError("gone")
+
+
+async def test_an_output_that_raises_while_it_is_encoded_fails_its_task_alone(kind: str) -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    worker = Worker(transport=(fake := FakeTransport()))
+    outputs = {"gone": Deceptive({1: 2}), "loop": loop, "fine": 1}
+
+    async def later(input: Any) -> Any:
+        await asyncio.sleep(0)
+        return outputs[input]
+
+    async def at_once(input: Any) -> Any:
+        return outputs[input]
+
+    worker.step("h")({"thread": lambda input: outputs[input], "at_once": at_once, "later": later}[kind])
+    async with fake.serving(worker):
+        with pytest.raises(TaskFailed, match="INVALID_OUTPUT: the handler returned an object of type Deceptive"):
+            await fake.run_task("h", "gone")
+        with pytest.raises(TaskFailed, match="nested too deeply or holds itself"):
+            await fake.run_task("h", "loop")
+        assert await fake.run_task("h", "fine") == 1

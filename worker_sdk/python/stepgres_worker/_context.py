@@ -171,7 +171,9 @@ class Context:
         execution = self._execution
         if not execution.dropped:
             clamped = min(1.0, max(0.0, fraction))
-            execution.host.progress(execution.token, clamped, message[:MESSAGE_CHARACTERS].replace("\0", " "))
+            # Lone surrogates and U+0000 are no text on the wire, and one bad report would spoil its whole frame.
+            text = message[:MESSAGE_CHARACTERS].replace("\0", " ").encode(errors="replace").decode()
+            execution.host.progress(execution.token, clamped, text)
 
     def run_input(self) -> Any:
         """The input of the run, which a map's tasks do not carry; asked for once per run and worker.

@@ -75,8 +75,11 @@ class WorkerHost:
             request = worker_pb2.GetRunInputRequest(token=token)
             response = await self._client.call(_rpc.GET_RUN_INPUT, request)
         except BaseException:
-            self._inputs.pop(run_id, None)
+            if self._inputs.get(run_id) is asyncio.current_task():
+                del self._inputs[run_id]
             raise
+        if self._inputs.get(run_id) is not asyncio.current_task():
+            return response.input  # pushed out while it was on its way: nobody would ever subtract its bytes
         self._input_bytes += len(response.input)
         while len(self._inputs) > 1 and (len(self._inputs) > _INPUTS or self._input_bytes > _INPUT_BYTES):
             _, oldest = self._inputs.popitem(last=False)

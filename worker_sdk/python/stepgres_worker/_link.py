@@ -53,8 +53,19 @@ class Link:
         self.error: StepgresError | None = None
         #: The coordinator has said that it goes away.
         self.draining = False
-        #: A newer stream has listed what the session holds: tasks that still come here were not in the list.
-        self.superseded = False
+        self._superseded = False
+        self._held_back: list[worker_pb2.TaskBatch] = []
+
+    def supersede(self) -> None:
+        """A newer stream lists what the session holds: tasks that still come here are not in the list, so they wait."""
+        self._superseded = True
+
+    def restore(self) -> None:
+        """The newer stream came to nothing: the tasks that waited are ours after all."""
+        self._superseded = False
+        waiting, self._held_back = self._held_back, []
+        for batch in waiting:
+            self._session.receive_tasks(batch.tasks)
 
     async def open(self) -> None:
         """Says Hello, waits for Welcome, and makes this the session's stream.
@@ -63,14 +74,25 @@ class Link:
             StepgresError: the stream ended before, or no Welcome came within 10 s.
         """
         stream = self._stream
-        timer = self._clock.call_at(self._clock.time() + HANDSHAKE_S, stream.cancel)
+        late = False
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            stream.cancel()
+
+        timer = self._clock.call_at(self._clock.time() + HANDSHAKE_S, give_up)
         try:
             await stream.write(self._session.hello())
             frame = await stream.read()
+        except StepgresError as error:
+            if late:
+                raise StepgresError(f"the coordinator did not answer Hello within {HANDSHAKE_S:.0f} s.") from error
+            raise
         finally:
             timer.cancel()
         if frame is None or frame.WhichOneof("frame") != "welcome":
-            raise StepgresError("the coordinator did not answer Hello with Welcome")
+            raise StepgresError("the coordinator did not answer Hello with Welcome.")
         self.welcomed = self._clock.time()
         self._session.attach(frame.welcome, self._output.set)
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
@@ -120,7 +142,9 @@ class Link:
     def _receive(self, frame: worker_pb2.WorkResponse) -> None:
         session, kind = self._session, frame.WhichOneof("frame")
         if kind == "task_batch":
-            if not self.superseded:
+            if self._superseded:
+                self._held_back.append(frame.task_batch)
+            else:
                 session.receive_tasks(frame.task_batch.tasks)
         elif kind == "ack_batch":
             session.receive_acks(frame.ack_batch.acks)
@@ -128,7 +152,7 @@ class Link:
             session.receive_cancel(frame.cancel_tasks)
         elif kind == "lease_lost":
             session.receive_lost(frame.lease_lost)
-        elif kind == "ping" and not self.superseded:
+        elif kind == "ping" and not self._superseded:
             session.beat()
         elif kind == "drain" and not self.draining:
             logger.info("the coordinator drains (%s); moving to another", frame.drain.reason or "no reason given")
@@ -149,6 +173,9 @@ class Link:
                         self._waiting_since = self._sent
         except StepgresError:
             return  # the reader learns why
+        except Exception:
+            logger.exception("a frame could not be made; the stream is opened anew")
+            self._stream.cancel()
 
     def _arm(self) -> None:
         self._timer = self._clock.call_at(self._clock.time() + self._period_s(), self._beat)

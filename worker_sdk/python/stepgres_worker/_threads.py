@@ -6,10 +6,13 @@ a deque; the first one wakes the loop, which then looks again every millisecond 
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
+
+logger = logging.getLogger("stepgres_worker")
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,8 +69,14 @@ class Threads:
 
     def _start(self, count: int) -> None:
         for _ in range(count):
+            thread = threading.Thread(target=self._run, name=f"stepgres-handler-{self.count + 1}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system gives no more; `_grow` asks again as long as work waits
+                if not self.count and not self._growing:
+                    logger.warning("no thread for synchronous handlers: %s; trying again", error)
+                return
             self.count += 1
-            threading.Thread(target=self._run, name=f"stepgres-handler-{self.count}", daemon=True).start()
 
     def _grow(self) -> None:
         """Adds threads while work waits behind slow handlers; quick ones gain nothing from more threads."""

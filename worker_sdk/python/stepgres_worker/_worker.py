@@ -73,8 +73,6 @@ class Worker:
         transport: Transport | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if not 1 <= concurrency <= 10_000:
-            raise ValueError(f"concurrency is {concurrency}; it is 1 to 10,000")
         self.concurrency = concurrency
         self._flows = flows
         self._scope = scope
@@ -99,11 +97,24 @@ class Worker:
         self._serving = False
         self._stop_asked = False
         self._stop_now = False
+        #: A stream is being opened and has not been welcomed yet; the worker is about to end.
+        self._greeting = self._ending = False
         #: Streams in a row that were welcomed and broke soon after.
         self._short_lived = 0
         self._ready: asyncio.Event | None = None
 
     # ------------------------------------------------------------------------------------------------ public
+
+    @property
+    def concurrency(self) -> int:
+        """Most tasks executed at a time, 1-10,000; a change counts from the next `serve` on."""
+        return self._concurrency
+
+    @concurrency.setter
+    def concurrency(self, tasks: int) -> None:
+        if not 1 <= tasks <= 10_000:
+            raise ValueError(f"concurrency is {tasks}; it is 1 to 10,000")
+        self._concurrency = tasks
 
     @property
     def handlers(self) -> tuple[str, ...]:
@@ -192,7 +203,7 @@ class Worker:
             await self._host.close()
             if self._own_transport:
                 await self._transport.close()
-            self._serving = self._stop_asked = self._stop_now = False
+            self._serving = self._stop_asked = self._stop_now = self._greeting = self._ending = False
             self._ready = None
 
     def stop(self, *, now: bool = False) -> None:
@@ -294,6 +305,10 @@ class Worker:
         self._session.stopping = True
         self._session.release()
         if opening is not None:
+            self._ending = True
+            if self._greeting:
+                # Hello is on its way: without a Goodbye that session would live on for a whole lease.
+                await asyncio.wait({opening}, timeout=_GOODBYE_S)
             opening.cancel()
             (opened,) = await asyncio.gather(opening, return_exceptions=True)
             if isinstance(opened, Link):
@@ -323,18 +338,21 @@ class Worker:
             link = Link(self._transport.open_work(), self._session, self._clock, self._changed.set)
             try:
                 if old is not None:
-                    old.superseded = True
+                    old.supersede()
+                self._greeting = True
                 await link.open()
             except BaseException as error:
                 if old is not None:
-                    old.superseded = False
+                    old.restore()
                 await link.close()
-                if not isinstance(error, StepgresError) or _is_fatal(error):
+                if not isinstance(error, StepgresError) or _is_fatal(error) or self._ending:
                     raise
                 attempt += 1
                 self._outage.failed(error)
+                self._greeting = False
                 await self._clock.sleep(full_jitter_s(attempt, random.random))
             else:
+                self._greeting = False
                 self._welcomed()
                 return link
 
