@@ -5,7 +5,8 @@
 --   verdict: created, existing (the key's run), unknown_flow, unknown_version, key_reused, type_violation,
 --   initial_tasks_mismatch, too_many_items; detail holds the facts of a refusal.
 --   Locks: key share on the flows (add_step may go on, delete_flow waits); the new runs are nobody else's yet. Waits
---   5 s for them: raises 55P03 while a flow is being deleted, or a key is taken by a transaction that stays open.
+--   1 s for them, since the starts of a coordinator wait together: raises 55P03 while a flow is being deleted, or a key
+--   is taken by a transaction that stays open.
 create or replace function pgflow.start_runs(
     p_workflow_slugs text[], p_versions int[], p_inputs text[], p_scopes text[], p_idempotency_keys text[],
     p_input_hashes bytea[], p_run_ids uuid[], p_traceparents text[],
@@ -21,7 +22,7 @@ set enable_mergejoin = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
-set lock_timeout = '5s'
+set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 declare

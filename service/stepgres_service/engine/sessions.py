@@ -118,7 +118,9 @@ class Session:
 
     def grant(self, credits: int) -> None:
         """Adds credits, cut to what the session may have in all."""
-        self.credits = max(0, min(self.credits + credits, self.max_credits - len(self.leases)))
+        # A task whose result has come occupies its slot no more, though its lease lasts until the commit.
+        occupied = max(0, len(self.leases) - self.unacked)
+        self.credits = max(0, min(self.credits + credits, self.max_credits - occupied))
 
     def send_task(self, token: bytes, task: LeasedTask) -> None:
         """Queues a task; bounded by the credits."""

@@ -84,7 +84,7 @@ class Lane:
         Args:
             results: None when there is nothing to record.
             requests: may be empty.
-            patient: waits for locks up to 5 s; else 0.1 s.
+            patient: waits for locks up to 1 s; else 0.1 s.
 
         Raises:
             LaneDown: the outcome is unknown; recover() and send the same again.

@@ -149,7 +149,7 @@ class TaskStore:
             conn: a connection of the caller's own, in autocommit, that knows the columns of store/arrays.
             results: None when there is nothing to record; the transaction then commits without waiting for the disk.
             requests: may be empty.
-            patient: waits for the locks of the results up to 5 s; else 0.1 s. Leases wait for nothing.
+            patient: waits for the locks of the results up to 1 s; else 0.1 s. Leases wait for nothing.
 
         Raises:
             psycopg.Error: as it came; the caller decides whether to send the batch again.

@@ -11,8 +11,9 @@ commit
 set local synchronous_commit = off
 
 -- wait_long --
--- How long a transaction waits for a lock: somebody may sit on a run in psql.
-set local lock_timeout = '5s'
+-- How long a transaction waits for a lock: somebody may sit on a run, and others wait behind it. What could not be had
+-- is tried again apart, so there is no need for more.
+set local lock_timeout = '1s'
 
 -- wait_briefly --
 -- The same for the parts of a batch that has waited long already.

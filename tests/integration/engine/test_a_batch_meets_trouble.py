@@ -254,3 +254,20 @@ async def test_a_transaction_carries_a_bounded_number_of_bytes(
         await worker.take_acks(40)
     assert max(size for _, size in batches) <= 8 << 20
     assert coordinator.engine.completions.held_bytes == 0
+
+
+async def test_slots_that_are_free_before_the_commit_are_granted_in_full(
+    start_coordinator: Callable[..., Any], database: str
+) -> None:
+    async with start_coordinator(max_credits=10) as coordinator, channel_to(coordinator) as channel:
+        await define(channel, "one", work=[])
+        async with raw_worker(channel, ["one.work"], credits=10) as worker:
+            await start_runs(channel, "one", 20)
+            tasks = await worker.take_tasks(10)
+            async with await psycopg.AsyncConnection.connect(database) as holder:
+                await holder.execute("lock table pgflow.runs in exclusive mode")
+                worker.complete(*tasks)
+                worker.grant(10)
+                await worker.take_tasks(10)  # of the other runs: no commit is awaited
+                await holder.rollback()
+            await worker.take_acks(10)
