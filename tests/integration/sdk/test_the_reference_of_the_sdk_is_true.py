@@ -44,3 +44,13 @@ async def test_its_program_runs(coordinator: Coordinator) -> None:
     assert lines[:2] == ["1 True ('numbers', 'double', 'total')", "{'report': 'the sum is 12'}"]
     assert "[(True, ''), (False, 'FLOW_NOT_FOUND')]" in lines
     assert any(line.startswith("[(1, 'BANK_BUSY')") for line in lines)
+
+
+async def test_the_map_of_the_readme_runs(coordinator: Coordinator) -> None:
+    readme = (Path(stepgres_worker.__file__).parents[1] / "README.md").read_text()
+    (block,) = (
+        code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if ".map(over=fetch, max" in code
+    )
+    output = (await run_script(coordinator, block)).strip()
+    assert output == "{'summary': 'Oslo: sunny; Rome: sunny'}"
+    assert f"# {output}\n" in block

@@ -15,7 +15,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 async def test_the_worker_and_its_test() -> None:
     namespace: dict[str, Any] = {"__name__": "etl"}
     exec(BLOCKS[0], namespace)
-    exec(BLOCKS[2], namespace)
+    exec(BLOCKS[3], namespace)
     await namespace["test_double"]()
     assert namespace["fetch"]({"run": {"numbers": [1]}}) == [1]
 

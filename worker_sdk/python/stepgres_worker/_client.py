@@ -94,7 +94,8 @@ class AsyncClient:
             steps: in any order; none = `add_step` follows.
             max_attempts: default of the steps, 1-1000; None = 3.
             timeout_s: default of the steps in seconds, 1-2592000; None = 30.
-            base_delay_s: default of the steps in seconds, 0-86400; None = the server's, 1.
+            base_delay_s: default of the steps in seconds, 0-86400; None = the server's, 1. After failure n a task waits
+                half to all of min(base_delay_s * 2^(n-1), max_delay_s).
             max_delay_s: default of the steps in seconds, 0-604800; None = the server's, 300.
             queue: name of a shared queue; empty = one of its own.
             new_version: make a new version where the flow exists with another shape.
@@ -152,7 +153,7 @@ class AsyncClient:
             params: constant JSON object for the handler; None = {}.
             max_attempts: 1-1000; None = the flow's.
             timeout_s: seconds an attempt may take; None = the flow's.
-            base_delay_s: seconds before the first retry; None = the flow's.
+            base_delay_s: most seconds before the first retry; None = the flow's.
             max_delay_s: longest delay between retries in seconds; None = the flow's.
             queue: name of a shared queue; empty = the flow's.
 

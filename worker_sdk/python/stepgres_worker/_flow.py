@@ -35,7 +35,7 @@ class Step:
     max_attempts: int | None = None
     #: Seconds an attempt may take, 1-2592000.
     timeout_s: int | None = None
-    #: Seconds before the first retry, doubled each time, 0-86400.
+    #: After failure n the task waits half to all of min(base_delay_s * 2^(n-1), max_delay_s) seconds; 0-86400.
     base_delay_s: int | None = None
     #: Longest delay between retries in seconds, 0-604800.
     max_delay_s: int | None = None
@@ -63,7 +63,8 @@ class Flow:
         slug: `^[a-zA-Z_][a-zA-Z0-9_]*$`, 1-128 characters, not `run`.
         max_attempts: failures and timeouts until a task of a step fails for good, 1-1000; None = 3.
         timeout_s: seconds an attempt may take, 1-2592000; None = 30.
-        base_delay_s: seconds before the first retry, doubled each time, 0-86400; None = the server's default, 1.
+        base_delay_s: after failure n a task waits half to all of min(base_delay_s * 2^(n-1), max_delay_s) seconds;
+            0-86400; None = the server's default, 1.
         max_delay_s: longest delay between retries in seconds, 0-604800; None = the server's default, 300.
         queue: name of a shared queue; empty = one of its own.
         new_version: True makes a new version where the flow exists with another shape; False makes that an error.
@@ -139,7 +140,8 @@ class Flow:
             params: constant JSON object, the handler's `ctx.params`; None = {}.
             max_attempts: failures and timeouts until the task fails for good, 1-1000; None = the flow's.
             timeout_s: seconds an attempt may take, 1-2592000; None = the flow's.
-            base_delay_s: seconds before the first retry, 0-86400; None = the flow's.
+            base_delay_s: after failure n the task waits half to all of min(base_delay_s * 2^(n-1), max_delay_s)
+                seconds; 0-86400; None = the flow's.
             max_delay_s: longest delay between retries in seconds, 0-604800; None = the flow's.
 
         Returns:

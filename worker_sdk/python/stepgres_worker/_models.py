@@ -244,7 +244,7 @@ class TaskSnapshot(Model):
     task_index: int
     #: Where it stands.
     status: TaskStatus
-    #: Failures plus 1.
+    #: The attempt that is under way, comes next, or was the last, from 1.
     attempt: int
     #: Leases lost with a worker; they burn no attempt.
     lost_leases: int
