@@ -23,16 +23,18 @@ from stepgres_cli.output import (
     short_time,
 )
 from stepgres_cli.run_ids import resolve_run_id
+from stepgres_cli.tasks import print_task, print_tasks, waiting_retries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stepgres_cli.watching import View
-    from stepgres_worker import Run, RunSnapshot
+    from stepgres_worker import Client, Run, RunSnapshot
 
 app = typer.Typer(no_args_is_help=True, help="Start runs, follow them, end them.")
 
-_HINT_AFTER_S = 3.0
+#: Seconds between two looks for what holds a watched run up.
+_HINT_EVERY_S = 3.0
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, or a unique part of its beginning or end.")]
 
@@ -56,7 +58,7 @@ def start(
     with connect(target) as client:
         run = client.start_run(flow, body, idempotency_key=key, scope=scope, version=version)
         if watch:
-            raise typer.Exit(_follow(run, output))
+            raise typer.Exit(_follow(client, run, output))
         if output is not Output.TABLE:
             print_json({"run_id": run.id, "created": run.created}, output)
             return
@@ -68,10 +70,10 @@ def start(
 def watch_run(run_id: RunId, target: Target = None, output: OutputOption = Output.TABLE) -> None:
     """Follow a run to its end: 0 it completed, 3 it failed, 4 it was cancelled."""
     with connect(target) as client:
-        raise typer.Exit(_follow(client.run(resolve_run_id(client, run_id)), output))
+        raise typer.Exit(_follow(client, client.run(resolve_run_id(client, run_id)), output))
 
 
-def _follow(run: Run, output: Output) -> Exit:
+def _follow(client: Client, run: Run, output: Output) -> Exit:
     """Show a run until it ends, then its output or error; returns the exit code."""
     from stepgres_cli.watching import headline, make_view, watch
 
@@ -79,7 +81,7 @@ def _follow(run: Run, output: Output) -> Exit:
         if output is not Output.TABLE:
             return _follow_for_programs(run, output)
         view = make_view()
-        with _hint_when_unserved(run, view):
+        with _hints(client, run, view):
             last = watch(run.watch(full=True), view)
     except KeyboardInterrupt:
         say(f"\nThe run goes on; follow it again: stepgres run watch {run.id}")
@@ -93,23 +95,35 @@ def _follow(run: Run, output: Output) -> Exit:
 
 
 @contextlib.contextmanager
-def _hint_when_unserved(run: Run, view: View) -> Iterator[None]:
-    """After a few seconds say which steps nobody serves: the likeliest reason why a first run stands still."""
+def _hints(client: Client, run: Run, view: View) -> Iterator[None]:
+    """Every few seconds say why a run stands still, each reason once: steps that nobody serves, tasks that failed and
+    wait for their next attempt."""
+    ended = threading.Event()
+    said: set[str] = set()
+
+    def note(key: str, text: str) -> None:
+        if key not in said and not ended.is_set():
+            said.add(key)
+            view.note(text)
 
     def look() -> None:
-        with contextlib.suppress(Exception):  # a hint, no more: the watch itself reports what is wrong
-            steps = [step.step for step in run.get(full=False).steps.values() if step.unserved]
-            if steps:
-                view.note(f"no worker serves {', '.join(steps)}; start one with `stepgres worker run MODULE:ATTR`.")
+        while not ended.wait(_HINT_EVERY_S):
+            with contextlib.suppress(Exception):  # a hint, no more: the watch itself reports what is wrong
+                snapshot = run.get(full=False)
+                steps = [step.step for step in snapshot.steps.values() if step.unserved]
+                if steps:
+                    names = ", ".join(steps)
+                    note(names, f"no worker serves {names}; start one with `stepgres worker run MODULE:ATTR`.")
+                for key, line in waiting_retries(client, run.id):
+                    note(key, line)
 
-    timer = threading.Timer(_HINT_AFTER_S, look)
-    timer.daemon = True
-    timer.start()
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
     try:
         yield
     finally:
-        timer.cancel()
-        timer.join(1.0)  # a remark under way comes before what follows, or not at all
+        ended.set()
+        looking.join(1.0)  # a remark under way comes before what follows, or not at all
 
 
 def _follow_for_programs(run: Run, output: Output) -> Exit:
@@ -182,11 +196,14 @@ def get(run_id: RunId, target: Target = None, output: OutputOption = Output.TABL
 
     with connect(target) as client:
         run = client.get_run(resolve_run_id(client, run_id))
+        retries = [] if run.end_time is not None else [line for _, line in waiting_retries(client, run.run_id)]
     if output is not Output.TABLE:
         print_json(run.to_dict(), output)
         return
     console().print(headline(run))
     console().print(steps_table(run))
+    for line in retries:
+        print(line)
     print_facts(_facts(run))
     if run.error is not None:
         _say_error(run)
@@ -201,6 +218,45 @@ def _facts(run: RunSnapshot) -> list[tuple[str, Any]]:
         ("input", pretty_payload(run.input_json, max_lines=10) if run.input_json is not None else None),
         ("output", pretty_payload(run.output_json) if run.output_json is not None else None),
     ]
+
+
+@app.command()
+def tasks(
+    run_id: RunId,
+    step: Annotated[str, typer.Option(help="Only tasks of this step.", show_default=False)] = "",
+    index: Annotated[
+        int | None, typer.Option(min=0, help="One task of --step, with input, output and every attempt.")
+    ] = None,
+    status: Annotated[
+        str,
+        typer.Option(help="Only in this status: queued, started, completed, failed, cancelled.", show_default=False),
+    ] = "",
+    limit: PageSize = 50,
+    page_token: Annotated[str, typer.Option(help="From the page before.", show_default=False)] = "",
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List the tasks of a run, or show one. Example: stepgres run tasks RUN --step fetch --index 0"""
+    if status and status not in {"queued", "started", "completed", "failed", "cancelled"}:
+        raise usage(f"--status: {status!r} is unknown; it is queued, started, completed, failed or cancelled.")
+    if index is not None and not step:
+        raise usage("--index: of which step? Name it with --step.")
+    with connect(target) as client:
+        run_id = resolve_run_id(client, run_id)
+        if index is not None:
+            task = client.get_task(run_id, step, index)
+            if output is not Output.TABLE:
+                print_json(task.to_dict(), output)
+            else:
+                print_task(task)
+            return
+        page = client.list_tasks(run_id, step=step, status=status or None, page_size=limit, page_token=page_token)
+    if output is not Output.TABLE:
+        print_list("tasks", (task.to_dict() for task in page), page.next_page_token, output)
+        return
+    print_tasks(page.items)
+    if page.next_page_token:
+        print(f"more with --page-token {page.next_page_token}")
 
 
 @app.command()

@@ -32,7 +32,8 @@ weighed as materialized (
     join pgflow.step_states as s on s.run_id = page.run_id and s.step_index = page.step_index
     window in_order as (order by page.step_index, page.task_index)
 )
-select t.run_id, d.step_slug, t.step_index, t.task_index, t.status, t.failures + 1 as attempt, t.lost_leases,
+select t.run_id, d.step_slug, t.step_index, t.task_index, t.status,
+       case when t.status = 'failed' then greatest(t.failures, 1) else t.failures + 1 end as attempt, t.lost_leases,
        coalesce(w.worker_name, '') as worker, t.queued_at, t.started_at, t.completed_at, t.available_at,
        coalesce(p.fraction, 0) as progress, coalesce(p.message, '') as progress_message,
        case

@@ -24,16 +24,21 @@ class Said:
 Cli = Callable[..., Awaitable[Said]]
 
 
+async def start_cli(coordinator: Coordinator, *words: str) -> asyncio.subprocess.Process:
+    """Starts `stepgres WORDS…` with pipes."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "stepgres_cli", *words,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={"PATH": "/usr/bin:/bin", "STEPGRES_TARGET": f"127.0.0.1:{coordinator.port}"},
+    )  # fmt: skip
+
+
 @pytest.fixture
 def cli(coordinator: Coordinator) -> Cli:
     """Runs `stepgres WORDS…` against the coordinator: `await cli("flow", "list", stdin="…")`."""
 
     async def run(*words: str, stdin: str = "") -> Said:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "stepgres_cli", *words,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin", "STEPGRES_TARGET": f"127.0.0.1:{coordinator.port}"},
-        )  # fmt: skip
+        process = await start_cli(coordinator, *words)
         out, err = await process.communicate(stdin.encode())
         assert process.returncode is not None
         return Said(process.returncode, out.decode(), err.decode())

@@ -261,7 +261,7 @@ def test_a_watch_that_stands_still_says_which_step_nobody_serves(stepgres, coord
         yield from everything[1:]
 
     monkeypatch.setattr(LineView, "note", note_and_tell)
-    monkeypatch.setattr("stepgres_cli.commands.run._HINT_AFTER_S", 0.0)
+    monkeypatch.setattr("stepgres_cli.commands.run._HINT_EVERY_S", 0.05)
     coordinator.answers |= {"GetRun": get, "WatchRun": slow}
     answer = stepgres("run", "watch", RUN)
     assert answer.code == 0

@@ -665,7 +665,7 @@ class Task(_message.Message):
     status: _common_pb2.TaskStatus.ValueType
     """Where it stands."""
     attempt: _builtins.int
-    """Failures plus 1."""
+    """The attempt that is under way, comes next, or was the last: failures plus 1; of a failed task, its failures."""
     lost_leases: _builtins.int
     """Leases lost with a worker; they burn no attempt."""
     worker: _builtins.str
