@@ -53,7 +53,7 @@ async def test_a_line_when_connected_one_when_lost_few_while_lost_one_when_back(
         "on, and results are kept until they can be sent",
     )
     assert len(fake.streams) > 6  # it has tried far more often than it tells
-    assert len(still) == 2
+    assert 1 <= len(still) <= 2  # in 70 s and a bit, at random moments
     for level, line in still:
         assert level == "WARNING"
         assert line.startswith("worker w1: no connection to db:1 for ")
