@@ -167,29 +167,35 @@ class Completions:
     # ------------------------------------------------------------------------------------------------ lanes
 
     async def _run(self, lane: Lane) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            batch = self._take()
-            if batch is None and lane in self._down:
-                batch = _Batch()  # an empty transaction tells whether the database is back
-            if batch is None:
-                if self._stopping:
-                    return
-                turn: asyncio.Future[None] = loop.create_future()
-                self._idle.append(turn)
-                await turn
-                continue
-            timer = loop.call_later(_SLOW_S, self._is_slow, lane)
             try:
-                await self._handle(lane, batch)
-            except LaneDown as down:
-                if lane not in self._down:
-                    _log.warning("the database does not answer; the same results are sent again", error=down.message)
-                self._down.add(lane)
-                await lane.recover(down)
-            finally:
-                timer.cancel()
-                self._slow.discard(lane)
+                batch = self._take()
+                if batch is None and lane in self._down and not self._stopping:
+                    batch = _Batch()  # an empty transaction tells whether the database is back
+                if batch is not None:
+                    await self._use(lane, batch)
+                elif self._stopping:
+                    return
+                else:
+                    turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._idle.append(turn)
+                    await turn
+            except Exception:  # noqa: BLE001 a fault of ours must not stop the lane for everybody
+                _log.exception("a lane stumbled; it goes on")
+                await asyncio.sleep(_FAULT_PAUSE_S)
+
+    async def _use(self, lane: Lane, batch: _Batch) -> None:
+        timer = asyncio.get_running_loop().call_later(_SLOW_S, self._is_slow, lane)
+        try:
+            await self._handle(lane, batch)
+        except LaneDown as down:
+            if lane not in self._down:
+                _log.warning("the database does not answer; the same results are sent again", error=down.message)
+            self._down.add(lane)
+            await lane.recover(down)
+        finally:
+            timer.cancel()
+            self._slow.discard(lane)
 
     def _is_slow(self, lane: Lane) -> None:
         self._slow.add(lane)

@@ -95,10 +95,13 @@ async def test_a_lease_that_fails_harms_neither_results_nor_the_other_handlers(
         assert [ack.verdict for ack in await worker.take_acks(1)] == [RECORDED]
         for _ in range(5):
             good_id = await start_run(channel, "good")
-            (task,) = await worker.take_tasks(1)
-            assert task.run_id == good_id
-            worker.complete(task)
-            assert [ack.verdict for ack in await worker.take_acks(1)] == [RECORDED]
+            run_id = ""
+            while run_id != good_id:
+                # A second lane may get past the foreign message while the first one holds it.
+                (task,) = await worker.take_tasks(1)
+                run_id = task.run_id
+                worker.complete(task)
+                assert [ack.verdict for ack in await worker.take_acks(1)] == [RECORDED]
 
 
 async def test_a_run_that_somebody_has_locked_holds_up_no_other(channel: grpc.aio.Channel, database: str) -> None:
