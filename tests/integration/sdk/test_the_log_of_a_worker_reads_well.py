@@ -58,8 +58,9 @@ async def test_failures_and_outages_and_nothing_else(database: str, unused_tcp_p
             )
             first = Coordinator(Settings(database_url=database, listen=listen))
             await first.start()
-            connected = await line("serves")
-            assert connected.startswith(f"INFO worker w1 serves 2 handlers at {listen} (coordinator ")
+            connected = await line("is connected to")
+            assert connected.startswith(f"INFO worker w1 is connected to {listen} (coordinator ")
+            assert connected.endswith("): 2 handlers, up to 100 tasks at a time")
             async with AsyncClient(listen) as client:
                 run = await client.start_run("etl", {"n": 0})
                 failed = rf"of run {run.id}: attempt"

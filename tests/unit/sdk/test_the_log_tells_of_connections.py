@@ -36,7 +36,7 @@ async def test_a_line_when_connected_one_when_lost_few_while_lost_one_when_back(
     fake.target = "db:1"
     async with fake.serving(worker_of(fake, clock)) as worker:
         assert told(caplog) == [
-            ("INFO", "worker w1 serves 2 handlers at db:1 (coordinator fake), up to 7 tasks at a time")
+            ("INFO", "worker w1 is connected to db:1 (coordinator fake): 2 handlers, up to 7 tasks at a time")
         ]
         caplog.clear()
         fake.refuse = REFUSED

@@ -69,7 +69,11 @@ class Outage:
         where = f"{self._target} (coordinator {coordinator})" if coordinator else self._target
         if not self._connected:
             logger.info(
-                "worker %s serves %d handlers at %s, up to %d tasks at a time", self._worker, handlers, where, slots
+                "worker %s is connected to %s: %d handlers, up to %d tasks at a time",
+                self._worker,
+                where,
+                handlers,
+                slots,
             )
         elif since is None:
             logger.info("worker %s has moved to %s", self._worker, where)
