@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from stepgres.v1 import worker_pb2
 from stepgres_service.server import Coordinator
 from tests.integration.conftest import channel_to, running_coordinator
-from tests.support.flows import define, eventually, run_status, start_run, start_runs
+from tests.support.flows import define, eventually, get_task, run_status, start_run, start_runs
 from tests.support.pg_proxy import PgProxy, pg_proxy
 from tests.support.raw_worker import RawWorker, raw_worker
 
@@ -126,6 +126,29 @@ async def test_an_outage_is_pushed_back_within_the_bound_and_drops_nothing(datab
             for ack in busy[:10]:
                 worker.complete(tasks[ack.token])
             assert {ack.verdict for ack in await worker.take_acks(10)} == {RECORDED}
+
+
+async def test_progress_that_was_told_during_an_outage_is_kept(database: str) -> None:
+    async with behind_a_proxy(database) as (proxy, coordinator, channel):
+        await define(channel, "one", work=[])
+        async with raw_worker(channel, ["one.work"], credits=1) as worker:
+            run_id = await start_run(channel, "one")
+            (task,) = await worker.take_tasks(1)
+            proxy.accepts = False
+            proxy.cut()
+            progress = worker_pb2.TaskProgress(token=task.token, fraction=0.5, message="half")
+            worker.send(heartbeat=worker_pb2.Heartbeat(progress=[progress]))
+
+            async def failed() -> bool:
+                return "progress" in coordinator.engine.unhealthy()
+
+            await eventually(failed)
+            proxy.accepts = True
+
+            async def kept() -> bool:
+                return (await get_task(channel, run_id, "work")).progress_message == "half"
+
+            await eventually(kept)
 
 
 async def serve(worker: RawWorker, until: asyncio.Event) -> dict[bytes, list[int]]:
