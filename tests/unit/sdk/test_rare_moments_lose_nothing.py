@@ -11,7 +11,7 @@ import pytest
 from stepgres.v1 import worker_pb2
 from stepgres_worker import Context, Unavailable, Worker, _threads
 from stepgres_worker._errors import request_error
-from stepgres_worker.testing import FakeTransport, ManualClock
+from stepgres_worker.testing import FakeTask, FakeTransport, ManualClock
 from tests.unit.sdk.gates import Gate
 
 
@@ -50,6 +50,8 @@ async def test_a_handshake_that_fails_while_stopping_ends_the_worker(fake: FakeT
     serving = asyncio.create_task(worker.serve())
     await asked.wait()
     worker.stop()
+    for _ in range(20):
+        await asyncio.sleep(0)
     held[0].end(Unavailable("gone", code="UNAVAILABLE"))
     await serving
     assert len(fake.streams) == 1
@@ -63,12 +65,14 @@ async def test_tasks_that_come_while_a_move_fails_are_executed(fake: FakeTranspo
         first = fake.stream
         await fake.until(lambda: first.credits == 2)
         hello = fake._hello
+        late: list[FakeTask] = []
 
         def refuse(stream: Any, message: Any) -> None:
             # A coordinator that handed a task out just before it told of its drain; the next one is full.
             first.credits = 1
-            fake.send_task("gate", "late")
-            stream.end(request_error("RESOURCE_EXHAUSTED", "too many streams", reason="TOO_MANY_STREAMS"))
+            late.append(fake.send_task("gate", "late"))
+            refusal = request_error("RESOURCE_EXHAUSTED", "too many streams", reason="TOO_MANY_STREAMS")
+            asyncio.get_running_loop().call_later(0.01, stream.end, refusal)  # after the task has arrived
             fake._hello = hello  # type: ignore[method-assign]
 
         fake._hello = refuse  # type: ignore[method-assign]
@@ -79,6 +83,7 @@ async def test_tasks_that_come_while_a_move_fails_are_executed(fake: FakeTranspo
         await clock.advance(1)
         await fake.until(lambda: len(fake.of("hello")) == 3 and not fake.leased)
     assert gate.started == ["late"]
+    assert late[0].lease_seq == 1
 
 
 async def test_a_silent_coordinator_is_named_as_such(
