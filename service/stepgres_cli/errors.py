@@ -49,6 +49,10 @@ class CliError(Exception):
         self.reason = reason
 
 
+#: Failures of the service's own classes, by name, that are no refusal.
+_SERVICE_EXITS = {"SettingsError": Exit.USAGE, "Unavailable": Exit.UNREACHABLE}
+
+
 def usage(message: str) -> CliError:
     """A failure that the caller of the command can mend by calling it differently."""
     return CliError(message, code=Exit.USAGE)
@@ -101,9 +105,13 @@ def explain(error: BaseException) -> tuple[list[str], int]:
         return _explain_sdk(error)
     if _came_from(error, "stepgres_service"):
         reason = getattr(error, "reason", "")
-        return [f"error: {error}", *_reason("" if reason == "INTERNAL" else str(reason))], Exit.REFUSED
+        lines = [f"error: {error}", *_reason("" if reason == "INTERNAL" else str(reason))]
+        return lines, _SERVICE_EXITS.get(type(error).__name__, Exit.REFUSED)
     if _came_from(error, "psycopg"):
-        return [f"error: database: {_one_line(str(error))}"], Exit.UNREACHABLE
+        why = _one_line(str(error)).removeprefix("connection failed: ").partition(" Is the server running")[0]
+        return [
+            f"error: the database cannot be used ({why}); check the address, and that PostgreSQL runs there."
+        ], Exit.UNREACHABLE
     return [
         f"error: {type(error).__name__}: {_one_line(str(error))}",
         "This is a fault of stepgres; with STEPGRES_DEBUG=1 it shows the traceback.",
@@ -116,6 +124,8 @@ def _came_from(error: BaseException, package: str) -> bool:
 
 
 def _explain_usage(error: Any) -> tuple[list[str], int]:
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help stands there already
+        return [], Exit.USAGE
     context = getattr(error, "ctx", None)
     lines = [f"error: {error.format_message()}"]
     if context is not None:

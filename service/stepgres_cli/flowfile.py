@@ -64,13 +64,19 @@ def _parse(path: str) -> Any:
 
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise usage(f"--file: {path} cannot be read ({error}); check the path.") from error
+    except OSError as error:
+        raise usage(f"--file: {path} cannot be read ({error.strerror}); check the path.") from error
+    except UnicodeDecodeError as error:
+        raise usage(
+            f"--file: {path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
+        ) from error
     try:
         # JSON first: YAML 1.1 reads most of it, but takes 1e3 for a text.
         return json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise usage(f"{path}: neither JSON nor YAML: {' '.join(str(error).split())}") from error
+        raise usage(
+            f"--file: {path} is neither JSON nor YAML ({' '.join(str(error).split())}); correct it there."
+        ) from error
 
 
 def _step(value: Any, path: str) -> Step:

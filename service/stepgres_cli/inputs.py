@@ -45,6 +45,8 @@ def _read(text: str, name: str) -> tuple[bytes, str]:
         return sys.stdin.buffer.read(), "standard input"
     if not text.startswith("@"):
         return text.encode(), name
+    if text == "@":
+        raise usage(f"{name}: @ alone names no file; write @FILE.")
     path = Path(text[1:])
     try:
         return path.read_bytes(), str(path)

@@ -30,7 +30,7 @@ def run(args: Sequence[str]) -> int:
         print(f"stepgres {version()}")
         return 0
     # Read when gRPC is imported: else its notes on connections that end are mixed into what people read.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from stepgres_cli.app import app
     from stepgres_cli.errors import report
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepgres_cli.errors import unreachable
+from stepgres_cli.errors import unreachable, usage
 
 if TYPE_CHECKING:
     from stepgres_worker import Client
@@ -40,16 +40,25 @@ def connect(target: str | None) -> Client:
     """A client of the coordinator; use it in a `with` block.
 
     Raises:
-        CliError: nobody listens there. Asked here and not left to the first call, since the client would try again
+        CliError: the address is none, or nobody listens there. Asked here and not left to the first call, since the client would try again
             until its deadline, and a person who forgot to start a coordinator should not wait for that.
     """
+    from stepgres_worker import Client
+
     address = target or DEFAULT_TARGET
+    try:
+        client = Client(address)
+    except ValueError as error:
+        raise usage(f"--target or STEPGRES_TARGET: {str(error).removeprefix('target: ')}.") from error
+    probe(address)
+    return client
+
+
+def probe(address: str) -> None:
+    """Raises CliError when nobody listens at host:port; other forms of addresses are left to the first call."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in host and host.count(":") == 0:  # not dns:///…, ipv4:a:1,b:2, [::1]:1
         try:
             socket.create_connection((host, int(port)), timeout=5.0).close()
         except OSError as error:
             raise unreachable(address, error.strerror or str(error)) from error
-    from stepgres_worker import Client
-
-    return Client(address)

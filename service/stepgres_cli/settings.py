@@ -18,22 +18,25 @@ def load_settings(**given: Any) -> Settings:
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
-def serve_until_stopped(settings: Settings, on_ready: Callable[[], None] | None = None) -> None:
+def serve_until_stopped(
+    settings: Settings, on_ready: Callable[[], None] | None = None, on_drain: Callable[[], None] | None = None
+) -> None:
     """Run a coordinator until SIGINT or SIGTERM.
 
     Args:
         settings: what it is started with; with `on_ready` its port is a certain one.
         on_ready: called once when it listens.
+        on_drain: called when the first signal comes.
     """
-    asyncio.run(_serve(settings, on_ready))
+    asyncio.run(_serve(settings, on_ready, on_drain))
 
 
-async def _serve(settings: Settings, on_ready: Callable[[], None] | None) -> None:
+async def _serve(settings: Settings, on_ready: Callable[[], None] | None, on_drain: Callable[[], None] | None) -> None:
     from stepgres_service.server import serve
 
     waiting = asyncio.create_task(_call_when_listening(settings.listen, on_ready)) if on_ready else None
     try:
-        await serve(settings)
+        await serve(settings, on_drain)
     finally:
         if waiting is not None:
             waiting.cancel()

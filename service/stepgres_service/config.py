@@ -13,11 +13,33 @@ from typing import Any, Literal, Self
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from stepgres_service.errors import SetupError
+from stepgres_service.errors import SettingsError
 
 _MIB = 1 << 20
 #: The rule of slugs, as the database has it.
 _QUEUE = re.compile(r"(?!run\Z)[a-zA-Z_][a-zA-Z0-9_]{0,127}\Z")
+
+
+#: What pydantic found -> what people read, with pydantic's own facts.
+_FAULTS = {
+    "int_parsing": "is no whole number; give one",
+    "int_type": "is no whole number; give one",
+    "int_from_float": "is no whole number; give one",
+    "float_parsing": "is no number; give one",
+    "bool_parsing": "is neither true nor false; give one of them",
+    "greater_than_equal": "is too small; use {ge} or more",
+    "greater_than": "is too small; use more than {gt}",
+    "less_than_equal": "is too large; use {le} or less",
+    "less_than": "is too large; use less than {lt}",
+    "literal_error": "is unknown; use {expected}",
+    "value_error": "{error}",
+}
+
+
+def _fault(error: Any) -> str:
+    """What is wrong with a value, and what to do."""
+    text = _FAULTS.get(error["type"])
+    return f"is refused ({error['msg']}); correct it" if text is None else text.format(**error.get("ctx", {}))
 
 
 class _FileSource(PydanticBaseSettingsSource):
@@ -31,7 +53,9 @@ class _FileSource(PydanticBaseSettingsSource):
         try:
             return Path(path).read_text().strip(), field_name, False
         except OSError as error:
-            raise SetupError(f"{variable}: {path} cannot be read ({error.strerror}); name a readable file") from error
+            raise SettingsError(
+                f"{variable}: {path} cannot be read ({error.strerror}); name a readable file"
+            ) from error
 
     def __call__(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -89,7 +113,9 @@ class Settings(BaseSettings):
     max_credits: int = Field(10_000, ge=1, le=100_000, description="Credits and leases of a stream.")
     max_streams: int = Field(1000, ge=1, description="Worker streams of this coordinator.")
     max_lost_leases: int = Field(5, ge=0, le=1000, description="Lost leases a task survives.")
-    max_held_bytes: int = Field(64 * _MIB, ge=_MIB, description="Bytes of results that wait to be recorded; more are put off.")
+    max_held_bytes: int = Field(
+        64 * _MIB, ge=_MIB, description="Bytes of results that wait to be recorded; more are put off."
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe line that is logged."
@@ -103,7 +129,7 @@ class Settings(BaseSettings):
         """Reads the environment; what is given counts more.
 
         Raises:
-            SetupError: a value is missing or out of range; the message names the variable.
+            SettingsError: a value is missing or out of range; the message names the variable.
         """
         try:
             super().__init__(**given)
@@ -112,18 +138,18 @@ class Settings(BaseSettings):
             name = str(first["loc"][0]) if first["loc"] else ""
             variable = name if name.startswith("STEPGRES_") else f"STEPGRES_{name.upper()}"
             if first["type"] == "missing":
-                raise SetupError(
+                raise SettingsError(
                     f"{variable} is not set; set it to the database's address, such as "
                     "postgresql://user@host/database, or use `stepgres dev`"
                 ) from error
-            raise SetupError(f"{variable}: {first['msg']} (it is {first.get('input')!r}); correct it") from error
+            raise SettingsError(f"{variable}: {first.get('input')!r} {_fault(first)}") from error
 
     @field_validator("listen")
     @classmethod
     def _has_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
-            raise ValueError("is no host:port")
+            raise ValueError("is no host:port; write it like 0.0.0.0:50051")
         return value
 
     @field_validator("default_queue")
@@ -132,14 +158,14 @@ class Settings(BaseSettings):
         # Here, or every CreateFlow would be refused for a name that its caller never sent.
         if value is not None and not _QUEUE.match(value):
             raise ValueError(
-                'is no name: use letters, digits and _ (a letter or _ first), 1 to 128 characters, not "run"'
+                'is no name; use letters, digits and _ (a letter or _ first), 1 to 128 characters, not "run"'
             )
         return value
 
     @model_validator(mode="after")
     def _pool_holds_its_minimum(self) -> Self:
         if self.pool_max < self.pool_min:
-            raise SetupError(
+            raise SettingsError(
                 f"STEPGRES_POOL_MAX: {self.pool_max} is less than STEPGRES_POOL_MIN ({self.pool_min}); raise it or lower "
                 "the other"
             )

@@ -172,3 +172,7 @@ class Unimplemented(StepgresError):
 
 class SetupError(StepgresError):
     """Settings, schema or server are unfit to start."""
+
+
+class SettingsError(SetupError):
+    """A setting is missing or wrong."""

@@ -48,6 +48,8 @@ def setup(settings: Settings) -> None:
         )
     root = logging.getLogger()
     root.handlers = [_Bridge()]
+    # Each try of each connection is a line there; what it means for us, our own lines say.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     # Libraries are chatty below a warning, and speak of each query and each frame.
     root.setLevel(max(level, logging.WARNING))
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+from collections.abc import Callable
 from uuid import uuid4
 
 import grpc
@@ -222,8 +223,12 @@ def _engine_settings(settings: Settings) -> EngineSettings:
     )
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, on_drain: Callable[[], None] | None = None) -> None:
     """Runs a coordinator until SIGTERM or SIGINT, then drains; a second signal stops at once.
+
+    Args:
+        settings: what it is started with.
+        on_drain: called when the first signal comes.
 
     Raises:
         SetupError: it could not start; the message says what to do.
@@ -247,6 +252,8 @@ async def serve(settings: Settings) -> None:
     try:
         await asked.wait()
         _log.info("draining; a second signal stops at once")
+        if on_drain is not None:
+            on_drain()
         drain = asyncio.create_task(coordinator.drain())
         hurry = asyncio.create_task(asked_again.wait())
         await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)

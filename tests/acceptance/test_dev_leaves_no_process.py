@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.acceptance.processes import STEPGRES, Running, start_dev, stepgres
+from tests.acceptance.processes import REPOSITORY, STEPGRES, Running, start_dev, stepgres
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,18 @@ def test_a_kill_9_ends_the_database_too():
     dev, _ = start_dev()
     with dev:
         assert dev.end(signal.SIGKILL) == -signal.SIGKILL
+
+
+def test_a_connected_worker_does_not_hold_dev_up():
+    dev, target = start_dev()
+    hello = REPOSITORY / "examples" / "python" / "hello"
+    with dev, Running(*STEPGRES, "worker", "run", "hello:worker", cwd=hello, STEPGRES_TARGET=target) as worker:
+        worker.wait_for("connected")
+        assert dev.end(signal.SIGINT) == 0, dev.output()
+        assert "stopping … (Ctrl-C again to stop at once)" in dev.output()
+        # It goes on looking for a coordinator until it is told to end.
+        worker.wait_for("Trying again")
+        assert worker.end(signal.SIGINT) == 0, worker.output()
 
 
 @pytest.mark.slow

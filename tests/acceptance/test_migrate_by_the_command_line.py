@@ -27,11 +27,12 @@ def test_the_script_needs_no_database():
 def test_a_database_that_does_not_answer_ends_with_5():
     answer = stepgres("migrate", "--database-url=postgresql://nobody@127.0.0.1:9/none")
     assert answer.returncode == 5
-    assert answer.stderr.startswith("error: database: ")
+    assert answer.stderr.startswith("error: the database cannot be used (connection to server at ")
+    assert answer.stderr.count("\n") == 1
     assert "Traceback" not in answer.stderr
 
 
 def test_a_failed_start_names_the_setting():
     answer = stepgres("migrate", "up")
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert "STEPGRES_DATABASE_URL" in answer.stderr

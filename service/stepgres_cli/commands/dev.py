@@ -16,9 +16,18 @@ from stepgres_cli.errors import CliError, usage
 DEFAULT_LISTEN = "127.0.0.1:50051"
 
 
+def default_data_folder() -> Path:
+    """`stepgres` in the XDG state folder; for root `/var/lib/stepgres`, since PostgreSQL refuses to run as root and the
+    user that runs it instead cannot enter root's home."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if state.startswith("/"):
+        return Path(state) / "stepgres"
+    return Path("/var/lib/stepgres") if os.geteuid() == 0 else Path.home() / ".local" / "state" / "stepgres"
+
+
 def dev(
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder to keep the data in.", show_default="~/.local/state/stepgres")
+        Path | None, typer.Option("--data", help="Folder to keep the data in.", show_default=str(default_data_folder()))
     ] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing.")] = False,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of --listen, 0 for a free one.")] = None,
@@ -43,7 +52,11 @@ def dev(
         with EmbeddedPostgres(folder) as postgres:
             Migrator(postgres.dsn()).up()
             settings = load_settings(database_url=postgres.dsn(), listen=address, **_quiet(), **_prompt())
-            serve_until_stopped(settings, on_ready=lambda: say_to_people(greeting(address, folder)))
+            serve_until_stopped(
+                settings,
+                on_ready=lambda: say_to_people(greeting(address, folder)),
+                on_drain=lambda: say_to_people("\nstopping … (Ctrl-C again to stop at once)"),
+            )
     except KeyboardInterrupt:
         return
 
@@ -90,23 +103,14 @@ def say_to_people(text: str) -> None:
         print(text, flush=True)
 
 
-def default_data_folder() -> Path:
-    """`stepgres` in the XDG state folder; for root `/var/lib/stepgres`, since PostgreSQL refuses to run as root and the
-    user that runs it instead cannot enter root's home."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    if state.startswith("/"):
-        return Path(state) / "stepgres"
-    return Path("/var/lib/stepgres") if os.geteuid() == 0 else Path.home() / ".local" / "state" / "stepgres"
-
-
 def greeting(address: str, folder: Path | None) -> str:
     """What a person needs next."""
     target = "" if address == DEFAULT_LISTEN else f" --target {address}"
     kept = f"data in {folder}" if folder is not None else "nothing is kept"
     return f"""stepgres is ready at {address} ({kept}). Ctrl-C stops it.
 
-Next, in another terminal:
-  stepgres flow create hello --step greet{target}
-  stepgres worker run MODULE:ATTR{target}
-  stepgres run start hello '{{"name": "Ada"}}' --watch{target}
+Next, in another terminal, in the folder examples/python/hello:
+  stepgres worker run hello:worker{target}
+and in a third one:
+  stepgres run start hello '["Ada", "Grace"]' --watch{target}
 """

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from stepgres_cli.errors import CliError, Exit, unreachable
-from stepgres_cli.options import DEFAULT_TARGET, Output, OutputOption, Target
+from stepgres_cli.errors import CliError, Exit, unreachable, usage
+from stepgres_cli.options import DEFAULT_TARGET, Output, OutputOption, Target, probe
 from stepgres_cli.output import print_json
+
+_SERVICES = ("stepgres.v1.FlowService", "stepgres.v1.RunService", "stepgres.v1.WorkerService")
 
 
 def health(
@@ -27,6 +29,8 @@ def health(
         print_json({"target": address, "service": service, "status": status}, output)
     else:
         print(f"{address} {service or 'coordinator'}: {status.lower().replace('_', ' ')}")
+    if status == "SERVICE_UNKNOWN":
+        raise usage(f"--service: {service!r} is unknown; it is {', '.join(_SERVICES)}, or empty for the coordinator.")
     if status != "SERVING":
         raise typer.Exit(Exit.REFUSED)
 
@@ -48,6 +52,7 @@ def _ask_until(address: str, service: str, wait_s: float) -> str:
 
 def _ask(address: str, service: str) -> str:
     """The status by the gRPC health protocol, `SERVING` or `NOT_SERVING`; `SERVICE_UNKNOWN` for a wrong name."""
+    probe(address)
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped, unused-ignore]
 

@@ -52,7 +52,7 @@ def start(
 ) -> None:
     """Start a run.
 
-    Example: stepgres run start hello '{"name": "Ada"}' --watch
+    Example: stepgres run start hello '["Ada", "Grace"]' --watch
     """
     body = read_json(input_, "INPUT")
     with connect(target) as client:

@@ -43,7 +43,7 @@ def run(
         watch_stdin()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     found = load_worker(location, target, concurrency)
-    say(f"serving {', '.join(found.handlers) or 'nothing'}; Ctrl-C stops after the tasks at hand.")
+    say(f"handlers: {', '.join(found.handlers) or 'none'}; Ctrl-C stops after the tasks at hand.")
     found.run()
 
 

@@ -17,7 +17,9 @@ _WATCHDOG = """
 trap '' INT TERM HUP
 read -r _
 ours() { [ ! -e "$2" ] || [ "$(head -n 1 "$2" 2>/dev/null)" = "$1" ]; }
-alive() { kill -0 "$1" 2>/dev/null && ours "$@"; }
+# A dead server that nobody waits for, as in a container without an init, still has a number.
+dead() { grep -q '^State:[[:space:]]*[ZX]' "/proc/$1/status" 2>/dev/null; }
+alive() { kill -0 "$1" 2>/dev/null && ! dead "$1" && ours "$@"; }
 if alive "$@"; then kill -INT "$1"; fi
 n=0
 while alive "$@" && [ $n -lt 50 ]; do sleep 0.1; n=$((n + 1)); done

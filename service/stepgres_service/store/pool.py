@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from stepgres_service.errors import SetupError
+from stepgres_service.errors import SetupError, Unavailable
 from stepgres_service.store.errors import translated
 from stepgres_service.store.queries import load_queries
 
@@ -74,15 +74,14 @@ class Database:
             SetupError: it is a standby, too old, or set to another isolation level.
             Unavailable: it cannot be reached.
         """
-        with translated():
-            await self._pool.open()
-            try:
-                await self._pool.wait(self._timeout_s)
-            except PoolTimeout:
-                # The pool says only that it waited; a connection of our own says why.
-                with contextlib.suppress(TimeoutError):
-                    await (await self.connect()).close()
-                raise
+        try:
+            await self._connect_all()
+        except Unavailable as error:
+            raise Unavailable(
+                f"no connection to the database for {self._timeout_s:.0f} s: {error.message.partition('; ')[0]}; check "
+                "STEPGRES_DATABASE_URL, and that PostgreSQL runs there",
+                reason=error.reason,
+            ) from error
         async with self.connection() as conn:
             row = await (await conn.execute(_SQL["server"])).fetchone()
         assert row is not None
@@ -95,6 +94,17 @@ class Database:
             raise SetupError(
                 f"default_transaction_isolation is {isolation}; set it to read committed for this database or role"
             )
+
+    async def _connect_all(self) -> None:
+        with translated():
+            await self._pool.open()
+            try:
+                await self._pool.wait(self._timeout_s)
+            except PoolTimeout:
+                # The pool says only that it waited; a connection of our own says why.
+                with contextlib.suppress(TimeoutError):
+                    await (await self.connect()).close()
+                raise
 
     async def close(self) -> None:
         """Closes every connection of the pool."""

@@ -18,7 +18,11 @@ from stepgres_worker import MissingHandlers, RunCancelled, RunFailed, Unavailabl
         (MissingHandlers("f", ["a"]), "error: flow f: no function for a; ", 1),
         (Unavailable("nobody"), "error: nobody", 5),
         (SetupError("pgdata: in use."), "error: pgdata: in use.", 1),
-        (psycopg.OperationalError("connection\n  refused"), "error: database: connection refused", 5),
+        (
+            psycopg.OperationalError("connection\n  refused"),
+            "error: the database cannot be used (connection refused); check",
+            5,
+        ),
         (KeyError("x"), "error: KeyError: 'x'", 1),
     ],
 )
