@@ -40,7 +40,7 @@ app.command()(serve.serve)
 app.command()(migrate.migrate)
 app.command()(health.health)
 app.command()(doctor.doctor)
-for command in (plan.apply, plan.schema, plan.graph, plan.stats):
+for command in (plan.apply, plan.validate, plan.schema, plan.graph, plan.stats):
     flow.app.command()(command)
 app.add_typer(flow.app, name="flow")
 app.add_typer(run.app, name="run")

@@ -59,6 +59,21 @@ def read_flow_file(path: str) -> dict[str, Any]:
     return {**document, "steps": [_step(step, f"steps[{index}]") for index, step in enumerate(steps)]}
 
 
+def read_plan(path: str) -> dict[str, Any]:
+    """A flow file as the document that it is; whether its fields make sense is for the coordinator to say.
+
+    Args:
+        path: a .json, .yaml or .yml file, or `-` for standard input.
+
+    Raises:
+        CliError: it cannot be read, or holds something else than an object.
+    """
+    document = _parse(path)
+    if not isinstance(document, dict):
+        raise usage(f"--file: {path} holds a {type(document).__name__}; an object with slug and steps is needed.")
+    return document
+
+
 def _parse(path: str) -> Any:
     import yaml
 

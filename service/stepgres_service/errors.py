@@ -47,6 +47,8 @@ class Reason(StrEnum):
     INITIAL_TASKS_ON_SINGLE = auto()
     TOO_MANY_STEPS = auto()
     TOO_MANY_DEPENDENCIES = auto()
+    HANDLER_UNSERVED = auto()
+    PARAMS_MISMATCH = auto()
     FLOW_NOT_FOUND = auto()
     FLOW_VERSION_NOT_FOUND = auto()
     STEP_NOT_FOUND = auto()
@@ -89,8 +91,13 @@ class Violation:
     path: str
     #: Why it is refused.
     reason: Reason
-    #: What is wrong with the value shown, and what to do; without the path.
+    #: What is wrong with the value shown, then `; ` and what to do; without the path.
     message: str
+
+    @property
+    def hint(self) -> str:
+        """What to do, alone."""
+        return self.message.rpartition("; ")[2]
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message

@@ -108,15 +108,16 @@ class Coordinator:
         self._hub = WatchHub(store)
         self.engine = WorkEngine(database, cache, flows, self.coordinator_id, engine_settings, self._hub.touch)
         self._runs = Runs(store, TaskReads(database), self.engine.wake, self.engine.runs_ended, self._hub.touch)
+        catalogue = Catalogue(CatalogueStore(database), asyncio.get_running_loop().time)
         definitions = Definitions(
             flows,
+            catalogue,
             max_steps=settings.max_steps,
             max_dependencies=settings.max_dependencies,
             default_queue=settings.default_queue,
         )
         payloads = JsonChecker(JsonJudge(database))
         tokens = PageTokens(database)
-        catalogue = Catalogue(CatalogueStore(database), asyncio.get_running_loop().time)
         self._server = grpc.aio.server(
             interceptors=[RpcInterceptor()],
             options=[

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stepgres_cli.errors import usage
-from stepgres_cli.flowfile import read_flow_file
+from stepgres_cli.errors import Exit, say, usage
+from stepgres_cli.flowfile import read_flow_file, read_plan
 from stepgres_cli.options import Output, OutputOption, Target, connect
 from stepgres_cli.output import elapsed, print_json, print_table, seconds
 
 if TYPE_CHECKING:
     from stepgres_cli.graph import Node
-    from stepgres_worker import Client, FlowInfo, RunSnapshot
+    from stepgres_worker import Client, FlowInfo, RunSnapshot, Validation
 
 File = Annotated[str, typer.Option("--file", "-f", help="The flow as JSON or YAML; - reads stdin.")]
 
@@ -64,6 +64,46 @@ def _named(path: str) -> dict[str, Any]:
     if not body.get("slug"):
         raise usage(f"{path}: slug: missing; name the flow.")
     return body
+
+
+def validate(
+    file: File,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Print the file with every fix applied, as JSON; faults go to standard error.")
+    ] = False,
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say everything that is wrong with a flow file, and what to do: 0 it is valid, 1 it is not. Stores nothing."""
+    plan = read_plan(file)
+    with connect(target) as client:
+        try:
+            found = client.validate_flow(plan)
+        except ValueError as error:
+            raise usage(f"--file: {file}: {error}.") from error
+    if output is not Output.TABLE:
+        print_json(found.to_dict(), output)
+    else:
+        _print_validation(file, found, to_people=fix)
+    if fix:
+        from stepgres_worker import apply_patch
+
+        print_json(apply_patch(plan, found.fix), Output.JSON)
+    if not found.ok:
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _print_validation(file: str, found: Validation, *, to_people: bool) -> None:
+    tell = say if to_people else print
+    for violation in found.violations:
+        tell(f"error: {violation.message}{' [fix]' if violation.fix else ''}")
+    for warning in found.warnings:
+        tell(f"warning: {warning.message}{' [fix]' if warning.fix else ''}")
+    if found.ok:
+        tell(f"{file}: valid, {len(found.warnings)} warnings")
+    elif not to_people:
+        fixed = sum(bool(violation.fix) for violation in found.violations)
+        tell(f"{file}: {len(found.violations)} errors, of which --fix mends {fixed}")
 
 
 def schema(

@@ -16,7 +16,9 @@ from stepgres.v1 import common_pb2, flow_pb2
 from stepgres_service.api.fields import Fields
 from stepgres_service.api.payloads import has_nul_escape
 from stepgres_service.engine.checks import topological_order
-from stepgres_service.errors import Reason
+from stepgres_service.engine.fixes import Operation, combine
+from stepgres_service.engine.flows import Validation
+from stepgres_service.errors import Reason, Violation
 from stepgres_service.model import Flow, FlowSpec, Step, StepSpec, StepType
 
 _STEP_TYPES = {
@@ -137,6 +139,30 @@ def step_to(step: Step) -> flow_pb2.Step:
     definition.params.SetInParent()  # The resolved value is shown, {} too.
     definition.params.update(json.loads(spec.params or "{}"))
     return flow_pb2.Step(definition=definition, step_index=step.step_index, create_time=_timestamp(step.created_at))
+
+
+def validation_to(found: Validation) -> flow_pb2.ValidateFlowResponse:
+    """What is wrong with a definition, and doubtful."""
+    return flow_pb2.ValidateFlowResponse(
+        violations=[_violation_to(*item) for item in found.violations],
+        warnings=[_violation_to(*item) for item in found.warnings],
+        fix=_patch(combine(fix for _, fix in found.violations)),
+        warning_fix=_patch(combine(fix for _, fix in found.warnings)),
+    )
+
+
+def _violation_to(violation: Violation, fix: Sequence[Operation]) -> flow_pb2.Violation:
+    return flow_pb2.Violation(
+        path=violation.path,
+        reason=common_pb2.ErrorReason.Value(f"ERROR_REASON_{violation.reason}"),
+        message=str(violation),
+        hint=violation.hint,
+        fix=_patch(fix),
+    )
+
+
+def _patch(operations: Sequence[Operation]) -> bytes:
+    return json.dumps(operations, ensure_ascii=False).encode() if operations else b""
 
 
 def flow_to(flow: Flow) -> flow_pb2.Flow:

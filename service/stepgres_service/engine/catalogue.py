@@ -11,6 +11,8 @@ from stepgres_service.store.catalogue import CatalogueHandler, CatalogueQueue, C
 #: Seconds an answer is given again, and pages kept: the lists of one second that are asked for at the same time.
 _FRESH_S = 1.0
 _MAX_PAGES = 256
+#: Names that a definition is compared with.
+_MAX_SERVED = 5000
 
 _T = TypeVar("_T")
 _Page = tuple[tuple[_T, ...], bool]
@@ -37,6 +39,10 @@ class Catalogue:
         return await self._page(
             ("handlers", prefix, after, limit), lambda: self._store.list_handlers(prefix, after, limit)
         )
+
+    async def served_handlers(self) -> dict[str, str | None]:
+        """Up to 5,000 names that are served in the common scope, each with the JSON Schema of its params or None."""
+        return await self._page(("served",), lambda: self._store.served_handlers(_MAX_SERVED))
 
     async def list_workers(self, after: tuple[str, str], limit: int) -> _Page[CatalogueWorker]:
         """Living sessions; see CatalogueStore.list_workers."""

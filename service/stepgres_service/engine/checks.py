@@ -7,8 +7,7 @@ import functools
 import heapq
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from stepgres_service.errors import Reason, Violation
 from stepgres_service.model import FlowSpec, StepSpec, StepType
@@ -161,6 +160,11 @@ def _check_flow(spec: FlowSpec, max_steps: int, max_dependencies: int) -> Iterat
     yield from _check_circles(spec, first)
 
 
+def closest_step(names: Iterable[str]) -> Callable[[str], str | None]:
+    """A function that tells which of the names was meant by another, if any."""
+    return _Hints(names).closest
+
+
 class _Hints:
     """What was meant by a name that does not exist, while the budget lasts."""
 
@@ -188,6 +192,7 @@ def _check_unknown(spec: FlowSpec, index_of: dict[str, int]) -> Iterator[Violati
             if slug in index_of:
                 continue
             close = hints.closest(slug)
+            close = None if close == step.slug else close
             yield Violation(
                 f"steps[{index}].depends_on[{position}]",
                 Reason.UNKNOWN_DEPENDENCY,
@@ -197,24 +202,45 @@ def _check_unknown(spec: FlowSpec, index_of: dict[str, int]) -> Iterator[Violati
 
 
 def _check_circles(spec: FlowSpec, index_of: dict[str, int]) -> Iterator[Violation]:
-    graph: dict[str, list[str]] = {}
-    for step in spec.steps:
-        needs = graph.setdefault(step.slug, [])
-        needs.extend(slug for slug in step.depends_on if slug in index_of and slug != step.slug)
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        # graphlib names each step before the one that needs it, as data flows.
-        circle: list[str] = error.args[1]
-        index = min(index_of[slug] for slug in circle)
+    """A violation for each dependency that closes a circle; without them there is none."""
+    for index, position, circle in _closing_dependencies(spec.steps, index_of):
         names = [_shown(slug) for slug in circle]
         if len(names) > 12:
             names = [*names[:6], f"… ({len(names) - 11} more)", *names[-5:]]
         yield Violation(
-            f"steps[{index}].depends_on",
+            f"steps[{index}].depends_on[{position}]",
             Reason.DEPENDENCY_CYCLE,
             f"the steps depend on each other in a circle: {' -> '.join(names)}; drop one of these dependencies",
         )
+
+
+def _closing_dependencies(steps: Sequence[StepSpec], index_of: dict[str, int]) -> Iterator[tuple[int, int, list[str]]]:
+    """Depth first from each step along its dependencies, in the author's order: (step, position, circle)."""
+    done: set[int] = set()
+    for root in range(len(steps)):
+        if root in done:
+            continue
+        # The way from the root: (step, its dependencies that are still to be looked at).
+        way: list[tuple[int, Iterator[tuple[int, str]]]] = [(root, iter(enumerate(steps[root].depends_on)))]
+        on_way = {root: 0}
+        while way:
+            index, rest = way[-1]
+            for position, slug in rest:
+                target = index_of.get(slug)
+                if target is None or target in done or target == index:
+                    continue
+                if target in on_way:
+                    # Named as data flows: each step before the one that needs it.
+                    circle = [steps[i].slug for i, _ in way[on_way[target] :]]
+                    yield index, position, [circle[0], *reversed(circle)]
+                    continue
+                on_way[target] = len(way)
+                way.append((target, iter(enumerate(steps[target].depends_on))))
+                break
+            else:
+                way.pop()
+                del on_way[index]
+                done.add(index)
 
 
 def topological_order(steps: Sequence[StepSpec]) -> list[StepSpec]:

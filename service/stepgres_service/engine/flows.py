@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from stepgres_service.engine.catalogue import Catalogue
 from stepgres_service.engine.checks import check_flow, check_slug, check_step, topological_order
+from stepgres_service.engine.fixes import Fixer, Operation
+from stepgres_service.engine.plan_warnings import warnings_of
 from stepgres_service.errors import InvalidArgument, Violation
 from stepgres_service.model import Flow, FlowSpec, Step, StepSpec
 from stepgres_service.store.flows import FlowStore
@@ -15,10 +18,27 @@ from stepgres_service.store.flows import FlowStore
 _LARGE_FLOW = 20_000
 
 
-def _refuse(found: Sequence[Violation], more: Sequence[Violation]) -> None:
-    """Raises InvalidArgument when anything is wrong; what was found first of a field is the clearer word."""
+#: A violation or warning with its fix, which may be empty.
+Fixed = tuple[Violation, list[Operation]]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What ValidateFlow finds."""
+
+    violations: list[Fixed]
+    warnings: list[Fixed]
+
+
+def _once_a_path(found: Sequence[Violation], more: Sequence[Violation]) -> list[Violation]:
+    """What was found first of a field is the clearer word."""
     told = {violation.path for violation in found}
-    violations = [*found, *(violation for violation in more if violation.path not in told)]
+    return [*found, *(violation for violation in more if violation.path not in told)]
+
+
+def _refuse(found: Sequence[Violation], more: Sequence[Violation]) -> None:
+    """Raises InvalidArgument when anything is wrong."""
+    violations = _once_a_path(found, more)
     if violations:
         raise InvalidArgument(*violations)
 
@@ -28,15 +48,23 @@ class Definitions:
 
     Args:
         store: reads and writes definitions.
+        catalogue: handlers that are served now.
         max_steps: steps a flow may have.
         max_dependencies: dependencies a step may have.
         default_queue: shared queue of flows that are made without one; None = each has a queue of its own.
     """
 
     def __init__(
-        self, store: FlowStore, *, max_steps: int = 2000, max_dependencies: int = 2000, default_queue: str | None = None
+        self,
+        store: FlowStore,
+        catalogue: Catalogue,
+        *,
+        max_steps: int = 2000,
+        max_dependencies: int = 2000,
+        default_queue: str | None = None,
     ) -> None:
         self._store = store
+        self._catalogue = catalogue
         self._max_steps = max_steps
         self._max_dependencies = max_dependencies
         self._default_queue = default_queue
@@ -61,6 +89,18 @@ class Definitions:
             # Seconds for millions of dependencies: the streams of this coordinator must not wait for them.
             spec = await asyncio.to_thread(self._checked, spec, found)
         return await self._store.define(spec, new_version=new_version, default_queue=self._default_queue)
+
+    async def validate_flow(self, spec: FlowSpec, *, found: Sequence[Violation] = ()) -> Validation:
+        """Everything that is wrong with a definition, and doubtful, with fixes; see `create_flow` for the arguments."""
+        served = await self._catalogue.served_handlers()
+        # In a thread: schemas of any size are compared, and definitions of any size are looked at.
+        return await asyncio.to_thread(self._validated, spec, found, served)
+
+    def _validated(self, spec: FlowSpec, found: Sequence[Violation], served: Mapping[str, str | None]) -> Validation:
+        more = check_flow(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)
+        violations = _once_a_path(found, more)
+        fixer = Fixer(spec)
+        return Validation([(violation, fixer.fix(violation)) for violation in violations], warnings_of(spec, served))
 
     def _checked(self, spec: FlowSpec, found: Sequence[Violation]) -> FlowSpec:
         _refuse(found, check_flow(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies))

@@ -136,6 +136,11 @@ class CatalogueStore:
         rows = await self._rows("list_queues", parameters)
         return tuple(_queue(**row) for row in rows[:limit]), len(rows) > limit
 
+    async def served_handlers(self, limit: int) -> dict[str, str | None]:
+        """Handlers that living sessions serve in the common scope, each with its params schema; None when unknown."""
+        rows = await self._rows("served_handlers", {"limit": limit})
+        return {row["name"]: row["params_schema"] for row in rows}
+
     async def _rows(self, query: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
         async with self._database.connection() as conn:
             cursor = conn.cursor(row_factory=dict_row)

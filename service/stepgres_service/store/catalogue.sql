@@ -55,3 +55,16 @@ select page.name, page.queue_id, page.shared, coalesce(r.depth, 0) as depth, coa
 from page
 left join lateral pgflow.read_queue(page.queue_id) as r on true
 order by page.name, page.queue_id
+
+-- served_handlers --
+-- Names that living sessions serve in the common scope, with the params schema of the youngest that tells one.
+select h.handler as name,
+       (array_agg(d.params_schema::text order by s.connected_at desc) filter (where d.params_schema is not null))[1]
+           as params_schema
+from pgflow.session_handlers as h
+join pgflow.sessions as s on s.session_id = h.session_id
+left join pgflow.handler_details as d on d.details_id = h.details_id
+where h.scope = '' and s.closed_at is null and s.lease_until > (select pgflow.now())
+group by h.handler
+order by h.handler
+limit %(limit)s

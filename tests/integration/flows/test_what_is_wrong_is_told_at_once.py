@@ -86,7 +86,7 @@ WRONG = [
     (steps({"slug": "fetch"}, {**B, "depends_on": ["fetsh"]}), "steps[1].depends_on[0]", "UNKNOWN_DEPENDENCY", "fetch"),
     (
         steps({**A, "depends_on": ["c"]}, {**B, "depends_on": ["a"]}, {"slug": "c", "depends_on": ["b"]}),
-        "steps[0].depends_on",
+        "steps[1].depends_on[0]",
         "DEPENDENCY_CYCLE",
         "a -> b -> c -> a",
     ),

@@ -123,7 +123,7 @@ WRONG = [
     ),
     (
         flow(step("x"), step("a", "c"), step("b", "a"), step("c", "b", "x")),
-        "steps[1].depends_on",
+        "steps[2].depends_on[0]",
         Reason.DEPENDENCY_CYCLE,
         "the steps depend on each other in a circle: ",
     ),
@@ -181,7 +181,7 @@ def test_everything_is_told_at_once():
         ("steps[2].depends_on[0]", Reason.SELF_DEPENDENCY),
         ("steps[2].slug", Reason.DUPLICATE_STEP),
         ("steps[0].depends_on[0]", Reason.UNKNOWN_DEPENDENCY),
-        ("steps[3].depends_on", Reason.DEPENDENCY_CYCLE),
+        ("steps[4].depends_on[0]", Reason.DEPENDENCY_CYCLE),
     ]
 
 

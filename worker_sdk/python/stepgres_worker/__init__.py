@@ -54,6 +54,7 @@ from ._models import (
     UnservedRoute,
     WorkerInfo,
 )
+from ._plans import PlanViolation, Validation, apply_patch
 from ._run import AsyncRun
 from ._sync import Client, Run
 from ._version import __version__
@@ -79,6 +80,7 @@ __all__ = [
     "NotFound",
     "Page",
     "PermissionDenied",
+    "PlanViolation",
     "QueueInfo",
     "RequestError",
     "ResourceExhausted",
@@ -104,8 +106,10 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "UnservedRoute",
+    "Validation",
     "Worker",
     "WorkerInfo",
     "WrongThreadError",
     "__version__",
+    "apply_patch",
 ]

@@ -14,6 +14,7 @@ from ._clock import full_jitter_s
 from ._errors import RequestError, ResourceExhausted, Unavailable
 from ._flow import Step
 from ._models import Page, RunSpec
+from ._plans import plan_request, validation
 from ._run import AsyncRun
 from ._transport import MAX_MESSAGE_BYTES, GrpcTransport
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         TaskStatus,
         WorkerInfo,
     )
+    from ._plans import Validation
     from ._rpc import Req, Res, Rpc
     from ._transport import Transport
 
@@ -123,6 +125,35 @@ class AsyncClient:
     async def register(self, flow: Flow) -> FlowInfo:
         """`create_flow` for a flow in code."""
         response = await self.call(_rpc.CREATE_FLOW, _convert.create_request(flow))
+        return _convert.flow_info(response.flow, created=response.created)
+
+    async def validate_flow(self, plan: Mapping[str, Any]) -> Validation:
+        """Says everything that is wrong with a plan, and doubtful, each with its remedy and its fix; stores nothing.
+
+        Args:
+            plan: a flow as a document, as in a flow file: `{"slug": …, "steps": [{"slug": …, "depends_on": […]}, …]}`.
+
+        Raises:
+            ValueError: it is no plan at all: a field is unknown or of the wrong type.
+        """
+        request = flow_pb2.ValidateFlowRequest(flow=plan_request(plan))
+        return validation(await self.call(_rpc.VALIDATE_FLOW, request))
+
+    async def apply_flow(self, plan: Mapping[str, Any], *, new_version: bool = True) -> FlowInfo:
+        """Makes a flow as a plan says: created when new, left alone when it has this shape.
+
+        Args:
+            plan: a flow as a document, as in a flow file.
+            new_version: make a new version where the flow has another shape; False makes that an error.
+
+        Raises:
+            ValueError: it is no plan at all: a field is unknown or of the wrong type.
+            InvalidArgument: with every violation at once.
+            AlreadyExists: the flow has another shape, and `new_version` is False.
+        """
+        request = plan_request(plan)
+        request.new_version = new_version
+        response = await self.call(_rpc.CREATE_FLOW, request)
         return _convert.flow_info(response.flow, created=response.created)
 
     async def add_step(

@@ -36,6 +36,7 @@ class Rpc(Generic[Req, Res]):
 _FLOW, _RUN, _WORKER = (f"/stepgres.v1.{name}Service/" for name in ("Flow", "Run", "Worker"))
 
 CREATE_FLOW = Rpc(_FLOW + "CreateFlow", flow_pb2.CreateFlowRequest, flow_pb2.CreateFlowResponse)
+VALIDATE_FLOW = Rpc(_FLOW + "ValidateFlow", flow_pb2.ValidateFlowRequest, flow_pb2.ValidateFlowResponse)
 ADD_STEP = Rpc(_FLOW + "AddStep", flow_pb2.AddStepRequest, flow_pb2.AddStepResponse)
 GET_FLOW = Rpc(_FLOW + "GetFlow", flow_pb2.GetFlowRequest, flow_pb2.GetFlowResponse)
 LIST_FLOWS = Rpc(_FLOW + "ListFlows", flow_pb2.ListFlowsRequest, flow_pb2.ListFlowsResponse)

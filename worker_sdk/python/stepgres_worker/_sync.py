@@ -153,6 +153,8 @@ class Client:
     close = _blocking(AsyncClient.close)
     create_flow = _blocking(AsyncClient.create_flow)
     register = _blocking(AsyncClient.register)
+    validate_flow = _blocking(AsyncClient.validate_flow)
+    apply_flow = _blocking(AsyncClient.apply_flow)
     add_step = _blocking(AsyncClient.add_step)
     get_flow = _blocking(AsyncClient.get_flow)
     list_flows = _blocking(AsyncClient.list_flows)

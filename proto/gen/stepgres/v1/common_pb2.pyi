@@ -276,6 +276,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A step has more dependencies than allowed. INVALID_ARGUMENT.
     Remedy: Join them in stages.
     """
+    ERROR_REASON_HANDLER_UNSERVED: _ErrorReason.ValueType  # 31
+    """No worker serves the handler of a step now. A warning of ValidateFlow.
+    Remedy: Start a worker that serves it, or name one of the catalogue's handlers.
+    """
+    ERROR_REASON_PARAMS_MISMATCH: _ErrorReason.ValueType  # 32
+    """The params of a step do not fit the JSON Schema that their handler tells. A warning of ValidateFlow.
+    Remedy: Correct the params as the handler's schema asks.
+    """
     ERROR_REASON_FLOW_NOT_FOUND: _ErrorReason.ValueType  # 40
     """No flow has this slug. NOT_FOUND.
     Remedy: Create the flow first, or correct the slug.
@@ -495,6 +503,14 @@ Remedy: Split the flow, or raise STEPGRES_MAX_STEPS.
 ERROR_REASON_TOO_MANY_DEPENDENCIES: ErrorReason.ValueType  # 30
 """A step has more dependencies than allowed. INVALID_ARGUMENT.
 Remedy: Join them in stages.
+"""
+ERROR_REASON_HANDLER_UNSERVED: ErrorReason.ValueType  # 31
+"""No worker serves the handler of a step now. A warning of ValidateFlow.
+Remedy: Start a worker that serves it, or name one of the catalogue's handlers.
+"""
+ERROR_REASON_PARAMS_MISMATCH: ErrorReason.ValueType  # 32
+"""The params of a step do not fit the JSON Schema that their handler tells. A warning of ValidateFlow.
+Remedy: Correct the params as the handler's schema asks.
 """
 ERROR_REASON_FLOW_NOT_FOUND: ErrorReason.ValueType  # 40
 """No flow has this slug. NOT_FOUND.

@@ -586,7 +586,9 @@ class Violation(_message.Message):
     hint: _builtins.str
     """What to do, alone."""
     fix: _builtins.bytes
-    """JSON Patch (RFC 6902) that mends it, where one exists; else empty."""
+    """JSON Patch (RFC 6902), as UTF-8 JSON, that mends this alone in the document as it was sent (CreateFlowRequest as
+    JSON with original field names). Empty where no change keeps the meaning: the hint says what to decide.
+    """
     def __init__(
         self,
         *,
@@ -612,9 +614,17 @@ class ValidateFlowResponse(_message.Message):
 
     VIOLATIONS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    FIX_FIELD_NUMBER: _builtins.int
+    WARNING_FIX_FIELD_NUMBER: _builtins.int
+    fix: _builtins.bytes
+    """All fixes of the violations as one JSON Patch: apply it and validate again, since a fix may bring another fault to
+    light. Empty when there is none.
+    """
+    warning_fix: _builtins.bytes
+    """All fixes of the warnings as one JSON Patch for the same document. Empty when there is none."""
     @_builtins.property
     def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Violation]:
-        """Each would make CreateFlow refuse. Empty: valid."""
+        """Each would make CreateFlow refuse, up to 1000. Empty: valid."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Violation]:
@@ -625,10 +635,12 @@ class ValidateFlowResponse(_message.Message):
         *,
         violations: _abc.Iterable[Global___Violation] | None = ...,
         warnings: _abc.Iterable[Global___Violation] | None = ...,
+        fix: _builtins.bytes = ...,
+        warning_fix: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["violations", b"violations", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fix", b"fix", "violations", b"violations", "warning_fix", b"warning_fix", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

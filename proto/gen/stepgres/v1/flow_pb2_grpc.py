@@ -45,6 +45,11 @@ class FlowServiceStub(object):
                 request_serializer=stepgres_dot_v1_dot_flow__pb2.AddStepRequest.SerializeToString,
                 response_deserializer=stepgres_dot_v1_dot_flow__pb2.AddStepResponse.FromString,
                 _registered_method=True)
+        self.ValidateFlow = channel.unary_unary(
+                '/stepgres.v1.FlowService/ValidateFlow',
+                request_serializer=stepgres_dot_v1_dot_flow__pb2.ValidateFlowRequest.SerializeToString,
+                response_deserializer=stepgres_dot_v1_dot_flow__pb2.ValidateFlowResponse.FromString,
+                _registered_method=True)
         self.GetFlow = channel.unary_unary(
                 '/stepgres.v1.FlowService/GetFlow',
                 request_serializer=stepgres_dot_v1_dot_flow__pb2.GetFlowRequest.SerializeToString,
@@ -88,6 +93,15 @@ class FlowServiceServicer(object):
 
         Idempotent: the same step again is a no-op with `created` false.
         Codes: INVALID_ARGUMENT; NOT_FOUND (FLOW_NOT_FOUND); ALREADY_EXISTS (STEP_EXISTS) with the differences.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ValidateFlow(self, request, context):
+        """Says everything that is wrong with a definition, each with its remedy and, where one exists, its fix; stores nothing.
+
+        A definition without violations is accepted by CreateFlow, unless its slug exists with another shape.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,6 +151,11 @@ def add_FlowServiceServicer_to_server(servicer, server):
                     servicer.AddStep,
                     request_deserializer=stepgres_dot_v1_dot_flow__pb2.AddStepRequest.FromString,
                     response_serializer=stepgres_dot_v1_dot_flow__pb2.AddStepResponse.SerializeToString,
+            ),
+            'ValidateFlow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidateFlow,
+                    request_deserializer=stepgres_dot_v1_dot_flow__pb2.ValidateFlowRequest.FromString,
+                    response_serializer=stepgres_dot_v1_dot_flow__pb2.ValidateFlowResponse.SerializeToString,
             ),
             'GetFlow': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFlow,
@@ -214,6 +233,33 @@ class FlowService(object):
             '/stepgres.v1.FlowService/AddStep',
             stepgres_dot_v1_dot_flow__pb2.AddStepRequest.SerializeToString,
             stepgres_dot_v1_dot_flow__pb2.AddStepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidateFlow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stepgres.v1.FlowService/ValidateFlow',
+            stepgres_dot_v1_dot_flow__pb2.ValidateFlowRequest.SerializeToString,
+            stepgres_dot_v1_dot_flow__pb2.ValidateFlowResponse.FromString,
             options,
             channel_credentials,
             insecure,

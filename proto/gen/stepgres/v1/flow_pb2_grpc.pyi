@@ -30,6 +30,11 @@ class FlowServiceStub:
     Idempotent: the same step again is a no-op with `created` false.
     Codes: INVALID_ARGUMENT; NOT_FOUND (FLOW_NOT_FOUND); ALREADY_EXISTS (STEP_EXISTS) with the differences.
     """
+    ValidateFlow: _aio.UnaryUnaryMultiCallable[_flow_pb2.ValidateFlowRequest, _flow_pb2.ValidateFlowResponse]
+    """Says everything that is wrong with a definition, each with its remedy and, where one exists, its fix; stores nothing.
+
+    A definition without violations is accepted by CreateFlow, unless its slug exists with another shape.
+    """
     GetFlow: _aio.UnaryUnaryMultiCallable[_flow_pb2.GetFlowRequest, _flow_pb2.GetFlowResponse]
     """Reads one version of a flow with its steps. Codes: NOT_FOUND."""
     ListFlows: _aio.UnaryUnaryMultiCallable[_flow_pb2.ListFlowsRequest, _flow_pb2.ListFlowsResponse]
@@ -72,6 +77,17 @@ class FlowServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Idempotent: the same step again is a no-op with `created` false.
         Codes: INVALID_ARGUMENT; NOT_FOUND (FLOW_NOT_FOUND); ALREADY_EXISTS (STEP_EXISTS) with the differences.
+        """
+
+    @_abc_1.abstractmethod
+    def ValidateFlow(
+        self,
+        request: _flow_pb2.ValidateFlowRequest,
+        context: _aio.ServicerContext[_flow_pb2.ValidateFlowRequest, _abc.Awaitable[_flow_pb2.ValidateFlowResponse]],
+    ) -> _abc.Awaitable[_flow_pb2.ValidateFlowResponse]:
+        """Says everything that is wrong with a definition, each with its remedy and, where one exists, its fix; stores nothing.
+
+        A definition without violations is accepted by CreateFlow, unless its slug exists with another shape.
         """
 
     @_abc_1.abstractmethod
