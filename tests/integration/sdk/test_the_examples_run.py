@@ -58,3 +58,11 @@ async def test_an_ab_test_compares_two_versions(coordinator: Coordinator) -> Non
     assert sum(counts) == 40
     assert min(counts) >= 10
     assert verdict == "version 2 packs more"
+
+
+async def test_a_plan_is_repaired_from_its_violations_alone(coordinator: Coordinator) -> None:
+    lines = (await run_example(coordinator, "plan_repair.py")).splitlines()
+    assert lines[0] == "round 1: 5 violations"
+    assert sum(line.startswith("round") for line in lines) <= 2
+    assert lines[-2] == 'valid: ["weather", "hotels", "compare", "book"]'
+    assert lines[-1] == "hotels for Oslo + weather for Oslo"
