@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import sys
 from pathlib import Path
 
 from stepgres_service.server import Coordinator
+from tests.integration.sdk.scripts import run_script
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "examples" / "python" / "dynamic"
@@ -66,3 +68,13 @@ async def test_a_plan_is_repaired_from_its_violations_alone(coordinator: Coordin
     assert sum(line.startswith("round") for line in lines) <= 2
     assert lines[-2] == 'valid: ["weather", "hotels", "compare", "book"]'
     assert lines[-1] == "hotels for Oslo + weather for Oslo"
+
+
+async def test_the_guide_to_dynamic_workflows_runs(coordinator: Coordinator) -> None:
+    guide = (ROOT / "docs" / "dynamic-workflows.md").read_text()
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```$", guide, flags=re.MULTILINE | re.DOTALL))
+    lines = (await run_script(coordinator, program)).splitlines()
+    assert "lookup: Looks something up. `params.what` says what." in lines
+    assert sum(line.startswith("wrong: ") for line in lines) == 2
+    assert any('no worker serves "join_text" now' in line for line in lines if line.startswith("doubtful: "))
+    assert lines[-1] == "museums in Rome; weather in Rome"
