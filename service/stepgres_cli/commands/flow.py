@@ -155,10 +155,14 @@ def delete(
     flow: Slug,
     force: Annotated[bool, typer.Option("--force", help="Cancel its active runs first.")] = False,
     target: Target = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Delete a flow with all its versions, and hide its runs."""
     with connect(target) as client:
         cancelled = client.delete_flow(flow, force=force)
+    if output is not Output.TABLE:
+        print_json({"flow": flow, "cancelled_run_count": cancelled}, output)
+        return
     print(f"flow {flow}: deleted" + (f", {cancelled} active runs cancelled" if cancelled else ""))
 
 
