@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from stepgres_service.server import Coordinator
+from stepgres_worker import AsyncClient
 from tests.integration.sdk.scripts import run_script
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,3 +79,13 @@ async def test_the_guide_to_dynamic_workflows_runs(coordinator: Coordinator) -> 
     assert sum(line.startswith("wrong: ") for line in lines) == 2
     assert any('no worker serves "join_text" now' in line for line in lines if line.startswith("doubtful: "))
     assert lines[-1] == "museums in Rome; weather in Rome"
+
+
+async def test_agents_plan_and_run_once(coordinator: Coordinator) -> None:
+    first, second = (await run_example(coordinator, "agents.py")).splitlines()
+    text = "Oslo is the capital of Norway. Rome lies on the Tiber."
+    assert first == f"{text} (steps: look_up_1, look_up_2, text; new run: True)"
+    assert second == f"{text} (steps: look_up_1, look_up_2, text; new run: False)"
+    async with AsyncClient(f"127.0.0.1:{coordinator.port}") as client:
+        runs = [run.flow for run in await client.list_runs()]
+    assert len(runs) == 2  # the question and its plan, however often it was asked
