@@ -69,13 +69,15 @@ def flow_spec(request: flow_pb2.CreateFlowRequest, fields: Fields, max_params_by
 def step_spec(step: flow_pb2.StepDefinition, prefix: str, fields: Fields, max_params_bytes: int) -> StepSpec:
     """A step as its author wrote it; faults go to `fields`, with `prefix` in front of their paths."""
     _refuse_nul(prefix, step, fields)
-    if step.step_type not in _STEP_TYPES:
+    step_type = _STEP_TYPES.get(step.step_type)
+    if step_type is None:
         fields.add(f"{prefix}step_type", Reason.FIELD_INVALID, f"is {step.step_type}; use SINGLE or MAP")
     return StepSpec(
         slug=step.slug,
         depends_on=tuple(step.depends_on),
-        step_type=_STEP_TYPES.get(step.step_type, StepType.SINGLE),
-        initial_tasks=_optional(step, "initial_tasks"),
+        step_type=step_type or StepType.SINGLE,
+        # Whether it may be given depends on a type that is told to be wrong already.
+        initial_tasks=_optional(step, "initial_tasks") if step_type else None,
         handler=step.handler or None,
         params=_params(step.params, f"{prefix}params", fields, max_params_bytes) if step.HasField("params") else None,
         max_attempts=_optional(step, "max_attempts"),

@@ -5,6 +5,7 @@ Nothing here runs for each message of a stream but the hand-over of one async ge
 
 from __future__ import annotations
 
+import functools
 import inspect
 import secrets
 import time
@@ -16,6 +17,7 @@ import grpc
 import structlog
 from grpc_status import rpc_status
 
+from stepgres_service.api.malformed import read_message
 from stepgres_service.api.status import code_of, to_status
 from stepgres_service.errors import Reason, StepgresError
 
@@ -52,7 +54,11 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         else:
             kind, make = "unary_unary", grpc.unary_unary_rpc_method_handler
         wrapped = _wrapped(getattr(handler, kind), method, request_id, streams=handler.response_streaming)
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+        deserializer = handler.request_deserializer
+        if not handler.request_streaming:
+            # The generated `FromString` is bound to its class. Left alone, gRPC answers a body it refuses INTERNAL.
+            deserializer = functools.partial(read_message, deserializer.__self__)
+        return make(wrapped, deserializer, handler.response_serializer)
 
 
 def _wrapped(behavior: _Behavior, method: str, request_id: str, *, streams: bool) -> _Behavior:
@@ -62,20 +68,25 @@ def _wrapped(behavior: _Behavior, method: str, request_id: str, *, streams: bool
 
         async def generate(request: Any, context: _Context) -> AsyncIterator[Any]:
             # Closed with us, not by the garbage collector: its `finally` gives a worker's leases back.
-            async with (
-                _Call(method, request_id, context, streams=True),
-                aclosing(behavior(request, context)) as responses,
-            ):
-                async for response in responses:
-                    yield response
+            async with _Call(method, request_id, context, streams=True):
+                _refuse_malformed(request)
+                async with aclosing(behavior(request, context)) as responses:
+                    async for response in responses:
+                        yield response
 
         return generate
 
     async def answer(request: Any, context: _Context) -> Any:
         async with _Call(method, request_id, context, streams=streams):
+            _refuse_malformed(request)
             return await behavior(request, context)
 
     return answer
+
+
+def _refuse_malformed(request: Any) -> None:
+    if isinstance(request, StepgresError):
+        raise request
 
 
 class _Call:

@@ -10,9 +10,11 @@ from typing import Any
 
 import grpc
 import orjson
+from google.protobuf.message import DecodeError
 
 from stepgres.v1 import worker_pb2, worker_pb2_grpc
 from stepgres_service.api.convert_work import FrameWriter, hello_from, schemas_in, welcome_to
+from stepgres_service.api.malformed import unreadable
 from stepgres_service.api.payloads import JsonChecker
 from stepgres_service.api.schemas import SchemaChecker
 from stepgres_service.engine.registry import Hello
@@ -82,6 +84,8 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
                 first = await anext(requests)
         except (TimeoutError, StopAsyncIteration):
             raise _refuse("hello", Reason.HELLO_REQUIRED, "no frame came; send Hello first") from None
+        except DecodeError:
+            raise unreadable(worker_pb2.WorkRequest) from None
         if first.WhichOneof("frame") != "hello":
             raise _refuse("hello", Reason.HELLO_REQUIRED, "the first frame is something else; send Hello first")
         return hello_from(first.hello, await self._schemas.judged(schemas_in(first.hello)))
@@ -110,6 +114,8 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             session.end(_StreamClosed())
         except StepgresError as error:
             session.end(error)
+        except DecodeError:
+            session.end(unreadable(worker_pb2.WorkRequest))
         except Exception as error:  # noqa: BLE001  a fault of ours: the writer raises it, the interceptor logs it
             fault = StepgresError("a frame could not be handled", reason=Reason.INTERNAL)
             fault.__cause__ = error
@@ -202,6 +208,10 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self, request: worker_pb2.GetRunInputRequest, context: _Context
     ) -> worker_pb2.GetRunInputResponse:
         """The input of the run that a held lease belongs to."""
+        if not request.token:
+            raise InvalidArgument(
+                Violation("token", Reason.FIELD_REQUIRED, "is empty; send the token of a task that is executing")
+            )
         token = decode_token(request.token)
         found = None if token is None else await self._engine.tasks.run_input(*token)
         if found is None:

@@ -66,7 +66,7 @@ class WorkerServiceServicer(object):
         """Reads the input of the run that a leased task belongs to: a map's tasks do not carry it.
 
         Safe to repeat; a worker keeps the answer for the run's other tasks.
-        Codes: NOT_FOUND (INVALID_TOKEN) when the lease is not held any more.
+        Codes: INVALID_ARGUMENT; NOT_FOUND (INVALID_TOKEN) when the lease is not held any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -84,7 +84,7 @@ class WorkerServiceStub:
     """Reads the input of the run that a leased task belongs to: a map's tasks do not carry it.
 
     Safe to repeat; a worker keeps the answer for the run's other tasks.
-    Codes: NOT_FOUND (INVALID_TOKEN) when the lease is not held any more.
+    Codes: INVALID_ARGUMENT; NOT_FOUND (INVALID_TOKEN) when the lease is not held any more.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -112,7 +112,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads the input of the run that a leased task belongs to: a map's tasks do not carry it.
 
         Safe to repeat; a worker keeps the answer for the run's other tasks.
-        Codes: NOT_FOUND (INVALID_TOKEN) when the lease is not held any more.
+        Codes: INVALID_ARGUMENT; NOT_FOUND (INVALID_TOKEN) when the lease is not held any more.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _aio.Server) -> None: ...
