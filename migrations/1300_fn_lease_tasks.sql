@@ -1,7 +1,8 @@
 -- Hands runnable tasks of some routes to some sessions.
 --   task: queued -> started for a session, lease_seq + 1; its message is deleted in the same transaction.
 --   p_route_ids: in the order of preference; rotate it from call to call, the first may take everything.
---   The session arrays run side by side: p_credits is how many tasks each session may get.
+--   The session arrays run side by side: p_credits is how many tasks each session may get; one that has ended, or is
+--   unknown, gets none.
 --   session_item: position of the session. input: assembled JSON text; payloads are joined as text, never parsed.
 --   Locks: queue row and task row, both SKIP LOCKED: the lease waits for nothing, so it may stand anywhere in a
 --   transaction without a deadlock. A message whose task is not queued any more is dropped.
@@ -35,7 +36,16 @@ declare
     v_slots int[];
     v_leased record;
 begin
-    select coalesce(sum(credits), 0) into v_limit from unnest(p_credits) as c (credits);
+    -- A coordinator that was away for long may still believe in a session that is over and forgotten: no sweep would
+    -- ever find what it got. A session that ends at this very moment is remembered, and the sweep finds its tasks.
+    select coalesce(sum(u.credits) filter (where s.session_id is not null), 0),
+           array_agg(case when s.session_id is not null then u.credits else 0 end order by u.item)
+    into v_limit, p_credits
+    from unnest(p_session_ids, p_credits) with ordinality as u (session_id, credits, item)
+    left join pgflow.sessions as s on s.session_id = u.session_id and s.closed_at is null;
+    if v_limit = 0 then
+        return;
+    end if;
 
     for v_queue in
         select r.queue_id, array_agg(r.route_id order by u.item) as route_ids

@@ -6,12 +6,14 @@ create or replace function pgflow.open_session(
 language plpgsql
 as $$
 declare
-    v_now constant timestamptz := pgflow.now();
+    v_now timestamptz := pgflow.now();
     v_worker_id int;
 begin
     insert into pgflow.workers (worker_name, seen_at) values (p_worker_name, v_now)
     on conflict (worker_name) do update set seen_at = v_now
     returning worker_id into v_worker_id;
+    -- Others that open under the same name may have been waited for.
+    v_now := pgflow.now();
     insert into pgflow.sessions (
         session_id, instance_hash, coordinator_id, worker_id, lease_until, seen_at, grace_ms, sdk, connected_at
     ) values (

@@ -49,19 +49,6 @@ async def test_an_expired_session_is_swept_and_its_late_result_is_stale(conn: ps
     await engine.assert_invariants()
 
 
-async def test_a_lease_that_raced_the_end_of_its_session_comes_back(conn: psycopg.AsyncConnection[Any]) -> None:
-    engine = Transitions(conn)
-    await engine.define("one", work=[])
-    await engine.start("one")
-    session = await engine.open_session()
-    await engine.rows("select pgflow.close_sessions(array[%s]::uuid[], array[1], false)", session)
-    assert len(await engine.lease(session)) == 1
-    await engine.rows("select pgflow.sweep_sessions()")
-    await engine.assert_invariants()
-    (task,) = await engine.rows("select status, lost_leases from pgflow.step_tasks")
-    assert (task.status, task.lost_leases) == ("queued", 0)
-
-
 async def test_a_session_that_moved_on_is_not_closed_by_its_old_epoch(conn: psycopg.AsyncConnection[Any]) -> None:
     engine = Transitions(conn)
     session = await engine.open_session()
