@@ -35,6 +35,8 @@ create index runs_by_workflow on pgflow.runs (workflow_id, run_id);
 -- a partial index would be planned through it, at three times the cost.
 create index runs_active on pgflow.runs (run_id) where completed_at is null;
 create index runs_active_by_version on pgflow.runs (version_id) where completed_at is null;
+-- For prune_names; runs without a scope, nearly all, pay nothing for it.
+create index runs_active_by_scope on pgflow.runs (scope) where scope <> '' and completed_at is null;
 create index runs_unsuccessful on pgflow.runs (run_id) where error_code is not null;
 create index runs_ended on pgflow.runs (completed_at) where completed_at is not null;
 

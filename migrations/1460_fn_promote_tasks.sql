@@ -1,6 +1,8 @@
 -- Sends retries whose delay is over, at most p_limit.
 --   task: queued and waiting -> queued with a message. Returns how many, and the milliseconds until the next is due
---   (null: none waits). Locks: runs SKIP LOCKED and then looks again, so a run that is being cancelled is left alone.
+--   (null: none waits). Locks: runs SKIP LOCKED and then looks again, so a run that is being cancelled is left alone,
+--   and hides no other. When others have all runs with due tasks it waits for the first, 1 s at most: results lock
+--   the run of a busy map nearly all the time, and its retries would wait until the map is done.
 create or replace function pgflow.promote_tasks(p_limit int default 500, out promoted int, out next_due_ms float8)
 language plpgsql
 set enable_seqscan = off
@@ -9,6 +11,7 @@ set enable_mergejoin = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
+set lock_timeout = '1s'
 as $$
 declare
     v_now constant timestamptz := pgflow.now();
@@ -16,19 +19,32 @@ declare
     v_task record;
 begin
     v_run_ids := array(
-        select run_id from pgflow.runs
-        where run_id = any(array(
-            select t.run_id from pgflow.step_tasks as t
-            where t.available_at <= v_now order by t.available_at limit p_limit
-        ))
-        order by run_id for no key update skip locked
+        select distinct free.run_id
+        from (
+            select r.run_id
+            from pgflow.step_tasks as t
+            join pgflow.runs as r on r.run_id = t.run_id
+            where t.available_at <= v_now
+            order by t.available_at limit p_limit for no key update of r skip locked
+        ) as free
     );
+    if cardinality(v_run_ids) = 0 then
+        v_run_ids := array(
+            select t.run_id from pgflow.step_tasks as t where t.available_at <= v_now order by t.available_at limit 1
+        );
+        begin
+            perform 1 from pgflow.runs where run_id = any(v_run_ids) for no key update;
+        exception when lock_not_available then
+            v_run_ids := '{}';
+        end;
+    end if;
     select array_agg(due.run_id) as run_ids, array_agg(due.step_index) as step_indexes,
            array_agg(due.task_index) as task_indexes, array_agg(s.route_id) as route_ids
     into v_task
     from (
         select t.run_id, t.step_index, t.task_index from pgflow.step_tasks as t
-        where t.available_at <= v_now and t.run_id = any(v_run_ids) and t.status = 'queued'
+        -- (`is true` keeps it from reading whole runs: a map may have many tasks and few that are due.)
+        where t.available_at <= v_now and t.status = 'queued' and (t.run_id in (select unnest(v_run_ids))) is true
         order by t.available_at limit p_limit
         for no key update
     ) as due

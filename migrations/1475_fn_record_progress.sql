@@ -4,6 +4,12 @@ create or replace function pgflow.record_progress(
     p_fractions real[], p_messages text[]
 ) returns void
 language plpgsql
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 begin
     insert into pgflow.task_progress (run_id, step_index, task_index, fraction, message, reported_at)

@@ -1,8 +1,9 @@
 -- Forgets what only named scopes and passing workers leave behind: routes of scopes that no open run has used for
 -- 10 minutes, workers that were not seen for 30 days, and details of handlers that no session serves. Returns how
--- many rows; call again while it is not 0.
+-- many rows it forgot, or found in use still and looks at again in 10 minutes; call again while it is not 0.
 --   Every execute() runs in a scope of its own, so without this the routes would grow for ever.
---   Locks: routes SKIP LOCKED; a start that has touched its route in an open transaction keeps it.
+--   Locks: routes SKIP LOCKED, then it looks for runs: a start that has touched its route in an open transaction keeps
+--   it, and one that comes now waits for the end of this transaction and makes the route anew.
 create or replace function pgflow.prune_names(p_limit int default 500) returns int
 language plpgsql
 set enable_seqscan = off
@@ -10,29 +11,26 @@ set jit = off
 as $$
 declare
     v_now constant timestamptz := pgflow.now();
-    v_scopes text[];
-    v_routes int;
+    v_route_ids int[];
+    v_used_ids int[];
     v_workers int;
     v_details int;
 begin
-    v_scopes := array(
-        select distinct r.scope from pgflow.routes as r
-        where r.scope <> '' and r.used_at < v_now - interval '10 minutes' limit p_limit
-    );
-    if cardinality(v_scopes) > 0 then
-        v_scopes := array(
-            select scope from unnest(v_scopes) as u (scope)
-            except
-            select r.scope from pgflow.runs as r where r.completed_at is null and r.scope = any(v_scopes)
-        );
-    end if;
-    with old as (
+    -- The longest unused first.
+    v_route_ids := array(
         select route_id from pgflow.routes
-        where scope = any(v_scopes) and scope <> '' and used_at < v_now - interval '10 minutes'
-        limit p_limit for update skip locked
-    )
-    delete from pgflow.routes as r using old where r.route_id = old.route_id;
-    get diagnostics v_routes = row_count;
+        where scope <> '' and used_at < v_now - interval '10 minutes'
+        order by used_at limit p_limit for update skip locked
+    );
+    v_used_ids := array(
+        select r.route_id from pgflow.routes as r
+        where r.route_id = any(v_route_ids) and exists (
+            select from pgflow.runs as o where o.scope = r.scope and o.scope <> '' and o.completed_at is null
+        )
+    );
+    -- Those in use go to the end, else enough of them would hide the others for ever.
+    update pgflow.routes set used_at = v_now where route_id = any(v_used_ids);
+    delete from pgflow.routes where route_id = any(v_route_ids) and route_id <> all(v_used_ids);
 
     with old as (
         select w.worker_id from pgflow.workers as w
@@ -52,6 +50,6 @@ begin
     )
     delete from pgflow.handler_details as d using old where d.details_id = old.details_id;
     get diagnostics v_details = row_count;
-    return v_routes + v_workers + v_details;
+    return cardinality(v_route_ids) + v_workers + v_details;
 end
 $$;
