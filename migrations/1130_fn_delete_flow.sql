@@ -2,9 +2,12 @@
 -- their rows go later, by prune_deleted_runs.
 --   p_force: cancels active runs first; false refuses while there are any. Returns the number of runs cancelled.
 --   Raises PF404 for an unknown flow, PF412 for active runs.
---   Locks: the flow's row for update (starts wait and then find it gone), then its active runs.
+--   Locks: the flow's row for update (starts wait and then find it gone), then its active runs, then the queue's table,
+--   alone. Leases of all flows may stand in line behind that, so it gives up with 55P03 when a backup, say, keeps any
+--   of them from it for 3 s.
 create or replace function pgflow.delete_flow(p_workflow_slug text, p_force boolean default false) returns int
 language plpgsql
+set lock_timeout = '3s'
 as $$
 declare
     v_active uuid[];

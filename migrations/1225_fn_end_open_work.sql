@@ -1,8 +1,10 @@
 -- Ends everything that is open in runs that are ending: no task stays queued or started under a terminal run.
 --   task: queued, started -> cancelled, its message deleted; step: created, started -> cancelled.
+--   p_raised_run_ids: runs whose revision this transaction has raised already.
 --   Caller holds the runs' locks, and writes the runs' own status. Tells every coordinator which runs ended, so that
 --   workers stop their tasks.
-create or replace function pgflow.end_open_work(p_run_ids uuid[]) returns void
+drop function if exists pgflow.end_open_work(uuid[]);
+create or replace function pgflow.end_open_work(p_run_ids uuid[], p_raised_run_ids uuid[] default '{}') returns void
 language plpgsql
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -42,7 +44,8 @@ begin
     group by u.queue_id;
 
     update pgflow.step_states as s
-    set status = 'cancelled', completed_at = v_now, revision = r.revision + 1
+    set status = 'cancelled', completed_at = v_now,
+        revision = r.revision + (r.run_id = any(p_raised_run_ids) is not true)::int
     from pgflow.runs as r
     where r.run_id = any(p_run_ids) and s.run_id = r.run_id and s.status in ('created', 'started');
 

@@ -2,9 +2,12 @@
 --   run: started -> failed; step: started, completed -> failed; task: completed -> failed (a task that the engine
 --   refuses after the fact: its output is no array, or too large; one that failed by itself is failed already).
 --   The arrays run side by side; of several failures of one run the first counts. A task index of null means the
---   step's last task. Caller holds the runs' locks; runs that have ended stay as they are.
+--   step's last task. p_raised_run_ids: runs whose revision this transaction has raised already: it is raised once.
+--   Caller holds the runs' locks; runs that have ended stay as they are.
+drop function if exists pgflow.fail_runs(uuid[], smallint[], int[], text[], text[]);
 create or replace function pgflow.fail_runs(
-    p_run_ids uuid[], p_step_indexes smallint[], p_task_indexes int[], p_codes text[], p_messages text[]
+    p_run_ids uuid[], p_step_indexes smallint[], p_task_indexes int[], p_codes text[], p_messages text[],
+    p_raised_run_ids uuid[] default '{}'
 ) returns void
 language plpgsql
 set enable_seqscan = off
@@ -74,7 +77,8 @@ begin
     where s.run_id = u.run_id and s.step_index = u.step_index;
 
     update pgflow.step_states as s
-    set status = 'failed', completed_at = v_now, output = null, revision = r.revision + 1,
+    set status = 'failed', completed_at = v_now, output = null,
+        revision = r.revision + (r.run_id = any(p_raised_run_ids) is not true)::int,
         failed_tasks = greatest(1, (
             select count(*) from pgflow.step_tasks as t
             where t.run_id = s.run_id and t.step_index = s.step_index and t.status = 'failed'
@@ -92,10 +96,11 @@ begin
     join pgflow.runs as r on r.run_id = u.run_id
     where s.run_id = u.run_id and s.step_index = u.step_index;
 
-    perform pgflow.end_open_work(v_run_ids);
+    perform pgflow.end_open_work(v_run_ids, p_raised_run_ids);
 
     update pgflow.runs as r
-    set status = 'failed', completed_at = v_now, revision = r.revision + 1,
+    set status = 'failed', completed_at = v_now,
+        revision = r.revision + (r.run_id = any(p_raised_run_ids) is not true)::int,
         error_step_index = u.step_index, error_task_index = u.task_index, error_code = u.code,
         error_message = left(u.message, 8192),
         error_attempt = coalesce((

@@ -32,6 +32,7 @@ declare
     v_bad_step_indexes smallint[];
     v_bad_codes text[];
     v_bad_messages text[];
+    v_raised_run_ids uuid[];
 begin
     while cardinality(p_done_run_ids) > 0 loop
         with released as (
@@ -108,10 +109,13 @@ begin
         where r.run_id = changed.run_id
         returning r.run_id, r.status
     )
-    select array_agg(run_id) into ended_run_ids from advanced where status <> 'started';
+    select array_agg(run_id) filter (where status <> 'started'), array_agg(run_id)
+    into ended_run_ids, v_raised_run_ids
+    from advanced;
 
     if v_bad_run_ids is not null then
-        perform pgflow.fail_runs(v_bad_run_ids, v_bad_step_indexes, null, v_bad_codes, v_bad_messages);
+        perform pgflow.fail_runs(v_bad_run_ids, v_bad_step_indexes, null, v_bad_codes, v_bad_messages,
+                                 v_raised_run_ids);
         ended_run_ids := ended_run_ids || v_bad_run_ids;
     end if;
 end

@@ -2,11 +2,15 @@
 --   task: started -> queued with a delay while attempts are left and the failure is retryable, else -> failed, and its
 --   run with it. Where the fence does not hold nothing changes.
 --   The arrays run side by side. p_retry_after_ms: null = the step's backoff. recorded_items: positions that were
---   recorded. failed_run_ids: runs that are failed now. ready_routes: routes that got a message. Caller holds the runs' locks (record_results).
+--   recorded. failed_run_ids: runs that are failed now. ready_routes: routes that got a message.
+--   p_raised_run_ids: see fail_runs. Caller holds the runs' locks (record_results).
+drop function if exists pgflow.fail_tasks(
+    int[], uuid[], smallint[], int[], int[], uuid[], text[], text[], text[], boolean[], bigint[]
+);
 create or replace function pgflow.fail_tasks(
     p_items int[], p_run_ids uuid[], p_step_indexes smallint[], p_task_indexes int[], p_lease_seqs int[],
     p_session_ids uuid[], p_codes text[], p_messages text[], p_details text[], p_retryable boolean[],
-    p_retry_after_ms bigint[],
+    p_retry_after_ms bigint[], p_raised_run_ids uuid[] default '{}',
     out recorded_items int[], out failed_run_ids uuid[], out ready_routes int[]
 )
 language plpgsql
@@ -82,7 +86,7 @@ begin
     if v_retry.final_run_ids is not null then
         perform pgflow.fail_runs(
             v_retry.final_run_ids, v_retry.final_step_indexes, v_retry.final_task_indexes,
-            v_retry.final_codes, v_retry.final_messages
+            v_retry.final_codes, v_retry.final_messages, p_raised_run_ids
         );
         failed_run_ids := array(select distinct run_id from unnest(v_retry.final_run_ids) as u (run_id));
     end if;

@@ -28,6 +28,7 @@ declare
     v_items int[];
     v_recorded int[] := '{}';
     v_bad_items int[];
+    v_changed_run_ids uuid[];
     v_done record;
     v_failed record;
     v_back record;
@@ -55,6 +56,7 @@ begin
         end if;
         v_recorded := coalesce(v_done.recorded_items, v_recorded);
         v_bad_items := v_done.bad_items;
+        v_changed_run_ids := v_done.changed_run_ids;
         if v_done.changed_run_ids is not null then
             select a.* into ended_run_ids, ready_routes from pgflow.advance_runs(
                 v_done.changed_run_ids, v_done.done_run_ids, v_done.done_step_indexes, v_done.done_bytes,
@@ -66,7 +68,8 @@ begin
                 v_done.bad_run_ids, v_done.bad_step_indexes, v_done.bad_task_indexes,
                 array_fill('OUTPUT_TOO_LARGE'::text, array[cardinality(v_done.bad_run_ids)]),
                 array_fill(format('with this output the map''s outputs exceed %s bytes; return less, or a reference',
-                                  p_max_output_bytes), array[cardinality(v_done.bad_run_ids)]));
+                                  p_max_output_bytes), array[cardinality(v_done.bad_run_ids)]),
+                v_changed_run_ids);
             ended_run_ids := ended_run_ids || v_done.bad_run_ids;
         end if;
     end if;
@@ -86,7 +89,7 @@ begin
             where outcome = 2
         ) as u,
         pgflow.fail_tasks(u.items::int[], u.run_ids, u.step_indexes, u.task_indexes, u.lease_seqs, u.session_ids,
-                          u.codes, u.messages, u.details, u.retryable, u.retry_after_ms) as f;
+                          u.codes, u.messages, u.details, u.retryable, u.retry_after_ms, v_changed_run_ids) as f;
         v_recorded := v_recorded || v_failed.recorded_items;
         ready_routes := ready_routes || v_failed.ready_routes;
         ended_run_ids := ended_run_ids || v_failed.failed_run_ids;

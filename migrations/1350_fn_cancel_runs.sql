@@ -13,10 +13,12 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-    v_now constant timestamptz := pgflow.now();
+    v_now timestamptz;
     v_run_ids uuid[];
 begin
     perform 1 from pgflow.runs where run_id = any(p_run_ids) order by run_id for no key update;
+    -- Read after the wait: a run does not end before what ended in it meanwhile.
+    v_now := pgflow.now();
     v_run_ids := array(
         select run_id from pgflow.runs where run_id = any(p_run_ids) and status = 'started' order by run_id
     );

@@ -281,3 +281,17 @@ async def test_work_goes_on_around_deletions_without_a_deadlock(database, conn, 
 
     await call(conn, "prune_deleted_runs", 10_000)
     assert set((await counts(conn, (*DEFINITIONS, *RUN_TIME, "queues", "routes"))).values()) == {0}
+
+
+async def test_a_queue_that_a_backup_reads_keeps_its_flow_and_others_wait_no_longer(conn, engine, database):
+    """The leases of every flow stand behind a drop that waits."""
+    await engine.define("etl", a=[])
+    run_id = await engine.start("etl")
+    (queue,) = await queues(conn)
+    async with await psycopg.AsyncConnection.connect(database) as backup:
+        await backup.execute(f"lock table pgmq.q_{queue} in access share mode")
+        await conn.execute("set statement_timeout = '20s'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            await call(conn, "delete_flow", "etl", True)
+        assert (await engine.run(run_id)).status == "started"
+    assert await call_one(conn, "delete_flow", "etl", True) == 1

@@ -68,6 +68,37 @@ async def _act(
             await engine.rows("select pgflow.sweep_sessions()")
 
 
+_VISIBLE = """
+    select r.run_id, null as step_index, r.revision, array[r.status, r.remaining_steps::text, r.error_code] as what
+    from pgflow.runs as r
+    union all
+    select s.run_id, s.step_index, s.revision, array[s.status, s.initial_tasks::text, s.remaining_tasks::text,
+        s.failed_tasks::text, s.remaining_deps::text, s.started_at::text, s.completed_at::text]
+    from pgflow.step_states as s"""
+
+
+class _Revisions:
+    """What watchers may see, and that each transaction that changes it raises the run's revision by one."""
+
+    def __init__(self, engine: Transitions) -> None:
+        self._engine = engine
+        self._seen: dict[Any, Any] = {}
+
+    async def assert_raised_once(self) -> None:
+        seen = {(row.run_id, row.step_index): row for row in await self._engine.rows(_VISIBLE)}
+        if self._seen:
+            changed = {key for key, row in seen.items() if row.what != self._seen[key].what}
+            touched = {run_id for run_id, _ in changed}
+            for key, row in seen.items():
+                run_id, step_index = key
+                before = self._seen[run_id, None].revision
+                if step_index is None:
+                    assert row.revision - before in ((1,) if run_id in touched else (0, 1)), (self._seen[key], row)
+                elif key in changed:
+                    assert row.revision == before + 1, (self._seen[key], row)
+        self._seen = seen
+
+
 @pytest.mark.parametrize("seed", [*range(5), *(pytest.param(n, marks=pytest.mark.slow) for n in range(5, 25))])
 async def test_whatever_happens_counters_messages_and_statuses_agree(
     conn: psycopg.AsyncConnection[Any], seed: int
@@ -80,7 +111,9 @@ async def test_whatever_happens_counters_messages_and_statuses_agree(
         await _define_random(engine, dice, f"flow{n}")
         runs += [await engine.start(f"flow{n}", {"n": n}) for _ in range(3)]
     held: list[Lease] = []
+    revisions = _Revisions(engine)
     for _ in range(150):
+        await revisions.assert_raised_once()
         await _act(engine, dice, sessions, held, runs)
         await engine.assert_invariants()
 
