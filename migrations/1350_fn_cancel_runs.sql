@@ -1,6 +1,6 @@
 -- Cancels runs with all that is open in them.
 --   run: started -> cancelled; a run that has ended stays as it is (cancelled = false); unknown ids give no row.
---   Locks the runs in order.
+--   Locks the runs in order. Raises 55P03 when somebody keeps one for 3 s.
 create or replace function pgflow.cancel_runs(p_run_ids uuid[], p_reason text default '')
 returns table (run_id uuid, cancelled boolean)
 language plpgsql
@@ -10,6 +10,7 @@ set enable_mergejoin = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
+set lock_timeout = '3s'
 as $$
 #variable_conflict use_column
 declare

@@ -5,7 +5,8 @@
 --   Returns no row when the session is closed, unknown, or not the caller's (instance hash): its leases are lost.
 --   held_item: null in one row that always comes; else a position of p_held_* whose lease is the session's still,
 --   with the seconds since its hand-out.
---   Locks: session for update, then the runs of the tasks that go back.
+--   Locks: session for update, then the runs of its tasks. Raises 55P03 when somebody keeps one for 3 s: a pool full
+--   of resumes that wait would leave no connection to renew with.
 create or replace function pgflow.resume_session(
     p_session_id uuid, p_instance_hash bytea, p_coordinator_id uuid, p_lease_ms int, p_grace_ms int,
     p_held_run_ids uuid[], p_held_step_indexes smallint[], p_held_task_indexes int[], p_held_lease_seqs int[]
@@ -17,6 +18,7 @@ set enable_mergejoin = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
+set lock_timeout = '3s'
 as $$
 #variable_conflict use_column
 declare

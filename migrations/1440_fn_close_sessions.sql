@@ -1,7 +1,9 @@
 -- Ends sessions and takes back what they hold.
 --   session: open -> closed, where the epoch is still the caller's (a session resumed elsewhere stays).
 --   p_lost: false after Goodbye, true when the worker vanished; see return_leases. Returns the number of tasks taken
---   back. Locks: the sessions in order, then the runs of their tasks.
+--   back. Locks: the sessions in order, then the runs of their tasks. When somebody keeps a run for 3 s, sessions that
+--   said Goodbye are closed all the same, and the next sweep takes their tasks back; for others it raises 55P03, and
+--   they run out.
 create or replace function pgflow.close_sessions(
     p_session_ids uuid[], p_epochs int[], p_lost boolean, p_max_lost_leases int default 5
 ) returns int
@@ -12,6 +14,7 @@ set enable_mergejoin = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
+set lock_timeout = '3s'
 as $$
 declare
     v_session_ids uuid[];
@@ -29,6 +32,13 @@ begin
         return 0;
     end if;
     delete from pgflow.session_handlers where session_id = any(v_session_ids);
-    return pgflow.return_leases(v_session_ids, p_lost, p_max_lost_leases);
+    begin
+        return pgflow.return_leases(v_session_ids, p_lost, p_max_lost_leases);
+    exception when lock_not_available then
+        if p_lost then
+            raise;
+        end if;
+        return 0;
+    end;
 end
 $$;

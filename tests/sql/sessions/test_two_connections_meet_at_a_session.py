@@ -182,3 +182,31 @@ async def test_a_sweep_takes_back_ten_thousand_tasks_at_most(conn: psycopg.Async
     assert sorted([*first, *await _sweep(engine)]) == sorted(sessions)
     assert await _sweep(engine) == []
     assert await values(conn, "select count(*) from pgflow.step_tasks where status <> 'queued'") == [0]
+
+
+async def test_nobody_waits_for_ever_for_a_run_that_somebody_keeps(engines: list[Transitions], database: str) -> None:
+    """A pool whose connections all wait has none left to renew leases with."""
+    first, second = engines
+    run_id, *_ = run_ids = await first.start_many("one", 3)
+    said_goodbye, vanished, moved = [await first.open_session() for _ in range(3)]
+    for session in (said_goodbye, vanished, moved):
+        assert len(await first.lease(session, 1)) == 1
+    conns = [await psycopg.AsyncConnection.connect(database, autocommit=True) for _ in range(4)]
+    others = [Transitions(conn) for conn in conns]
+    async with first.conn.transaction():
+        await first.rows("select 1 from pgflow.runs where run_id = any(%s) for no key update", run_ids)
+        async with asyncio.timeout(30):
+            ends = await asyncio.gather(
+                others[0].close(said_goodbye, lost=False),
+                others[1].close(vanished, lost=True),
+                _resume(others[2], moved),
+                others[3].cancel(run_id),
+                return_exceptions=True,
+            )
+    for conn in conns:
+        await conn.close()
+    assert ends[0] == 0
+    assert [type(end) for end in ends[1:]] == [psycopg.errors.LockNotAvailable] * 3
+    await _sweep(second)
+    assert await values(second.conn, "select lost_leases from pgflow.step_tasks where status = 'queued'") == [0]
+    assert await _renew(second, said_goodbye, vanished, moved) == {vanished, moved}
