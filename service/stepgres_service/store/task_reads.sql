@@ -61,6 +61,8 @@ join pgflow.workflow_steps as d on d.version_id = r.version_id and d.step_index 
 left join pgflow.workers as w on w.worker_id = t.worker_id
 left join pgflow.task_progress as p
     on p.run_id = t.run_id and p.step_index = t.step_index and p.task_index = t.task_index
+       -- An earlier attempt's is not this one's.
+       and p.reported_at >= t.started_at and t.status <> 'queued'
 where t.position <= %(limit)s and (t.position = 1 or t.page_bytes <= %(max_bytes)s)
 order by t.step_index, t.task_index
 
