@@ -3,6 +3,7 @@
 --   p_raised_run_ids: runs whose revision this transaction has raised already.
 --   Caller holds the runs' locks, and writes the runs' own status. Tells every coordinator which runs ended, so that
 --   workers stop their tasks.
+-- squawk-ignore ban-drop-function
 drop function if exists pgflow.end_open_work(uuid[]);
 create or replace function pgflow.end_open_work(p_run_ids uuid[], p_raised_run_ids uuid[] default '{}') returns void
 language plpgsql

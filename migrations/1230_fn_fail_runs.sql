@@ -4,6 +4,7 @@
 --   The arrays run side by side; of several failures of one run the first counts. A task index of null means the
 --   step's last task. p_raised_run_ids: runs whose revision this transaction has raised already: it is raised once.
 --   Caller holds the runs' locks; runs that have ended stay as they are.
+-- squawk-ignore ban-drop-function
 drop function if exists pgflow.fail_runs(uuid[], smallint[], int[], text[], text[]);
 create or replace function pgflow.fail_runs(
     p_run_ids uuid[], p_step_indexes smallint[], p_task_indexes int[], p_codes text[], p_messages text[],

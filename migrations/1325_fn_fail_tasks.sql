@@ -4,6 +4,7 @@
 --   The arrays run side by side. p_retry_after_ms: null = the step's backoff. recorded_items: positions that were
 --   recorded. failed_run_ids: runs that are failed now. ready_routes: routes that got a message.
 --   p_raised_run_ids: see fail_runs. Caller holds the runs' locks (record_results).
+-- squawk-ignore ban-drop-function
 drop function if exists pgflow.fail_tasks(
     int[], uuid[], smallint[], int[], int[], uuid[], text[], text[], text[], boolean[], bigint[]
 );
