@@ -22,15 +22,30 @@ create table pgflow.workflows (
     -- Name of the shared queue that was asked for; null: the flow has a queue of its own.
     queue text collate "C",
     created_at timestamptz not null default now(),
+    -- Inline plans only: when prune_plans looks whether any run is left. null: some run was there when it looked.
+    prune_at timestamptz,
+    -- `plan:` and a hash is an inline plan: no name of a user has a colon.
     constraint workflow_slug_is_valid check (
         workflow_slug ~ '^[a-zA-Z_][a-zA-Z0-9_]*$' and length(workflow_slug) <= 128 and workflow_slug <> 'run'
+        or workflow_slug ~ '^plan:[0-9a-f]{32}$'
     ),
+    constraint only_plans_are_pruned check (prune_at is null or starts_with(workflow_slug, 'plan:')),
     constraint max_attempts_in_range check (max_attempts between 1 and 1000),
     constraint timeout_in_range check (timeout between 1 and 2592000),
     constraint base_delay_s_in_range check (base_delay_s between 0 and 86400),
     constraint max_delay_s_in_range check (max_delay_s between 0 and 604800)
 );
-comment on table pgflow.workflows is 'one row per flow; its lock orders everything that changes the definition';
+comment on table pgflow.workflows is
+'one row per flow or inline plan; its lock orders everything that changes the definition';
+-- For lists of flows, however many plans there are.
+create index workflows_without_plans on pgflow.workflows (workflow_slug) where not starts_with(workflow_slug, 'plan:');
+create index workflows_to_prune on pgflow.workflows (prune_at) where prune_at is not null;
+
+create table pgflow.deleted_workflows (
+    workflow_id int primary key,
+    deleted_at timestamptz not null default now()
+);
+comment on table pgflow.deleted_workflows is 'work list of prune_deleted_runs: deleted flows whose runs may still have rows';
 
 create table pgflow.workflow_versions (
     version_id int generated always as identity primary key,

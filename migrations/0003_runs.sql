@@ -15,6 +15,8 @@ create table pgflow.runs (
     completed_at timestamptz,
     scope text collate "C" not null default '',
     idempotency_key text collate "C",
+    -- Of an inline plan: its key is unique among the runs of all plans.
+    is_plan boolean not null default false,
     input_hash bytea,
     -- Why it failed: step, task, attempt, code, message.
     error_step_index smallint,
@@ -30,6 +32,8 @@ create table pgflow.runs (
 ) with (fillfactor = 50);
 create unique index runs_by_idempotency_key on pgflow.runs (workflow_id, idempotency_key)
 where idempotency_key is not null;
+create unique index runs_of_plans_by_idempotency_key on pgflow.runs (idempotency_key)
+where is_plan and idempotency_key is not null;
 create index runs_by_workflow on pgflow.runs (workflow_id, run_id);
 -- The predicates below speak of completed_at, never of status: a hot statement whose WHERE implies the predicate of
 -- a partial index would be planned through it, at three times the cost.

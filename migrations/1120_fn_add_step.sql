@@ -23,6 +23,9 @@ begin
     p_params := coalesce(p_params, '{}');
     p_handler := coalesce(p_handler, p_workflow_slug || '.' || p_step_slug);
 
+    if starts_with(p_workflow_slug, 'plan:') then
+        perform pgflow.check_name('flow', p_workflow_slug);
+    end if;
     perform 1 from pgflow.workflows where workflow_slug = p_workflow_slug for no key update;
     if not found then
         raise exception 'flow: no flow is called "%"; create it first', left(p_workflow_slug, 140)

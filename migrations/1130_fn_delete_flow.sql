@@ -16,6 +16,9 @@ declare
     v_cancelled int := 0;
     v_queue_id int;
 begin
+    if starts_with(p_workflow_slug, 'plan:') then
+        perform pgflow.check_name('flow', p_workflow_slug);
+    end if;
     perform 1 from pgflow.workflows where workflow_slug = p_workflow_slug for update;
     if not found then
         raise exception 'flow: no flow is called "%"; nothing was deleted', left(p_workflow_slug, 140)
@@ -51,6 +54,8 @@ begin
               where o.queue_id = s.queue_id and o.handler = s.handler and o.workflow_slug <> p_workflow_slug
           )
     );
+    insert into pgflow.deleted_workflows (workflow_id)
+    select workflow_id from pgflow.workflows where workflow_slug = p_workflow_slug;
     delete from pgflow.workflows where workflow_slug = p_workflow_slug;
     delete from pgflow.routes where route_id = any(v_routes);
     foreach v_queue_id in array v_queue_ids loop

@@ -1,7 +1,7 @@
 -- Starts runs, each accepted or refused on its own; one bad item fails no other.
 --   nothing -> run started with its root steps started and their tasks queued; a flow without steps completes at once.
 --   The arrays run side by side. p_versions: 0 = latest. p_idempotency_keys: null = none; with a key, p_input_hashes
---   is the sha256 of the input's bytes. p_run_ids: UUIDv7 of the caller's making, so that history stays in order.
+--   is the sha256 of the input's bytes; keys are unique per flow, and among the runs of all plans. p_run_ids: UUIDv7 of the caller's making, so that history stays in order.
 --   verdict: created, existing (the key's run), unknown_flow, unknown_version, key_reused, type_violation,
 --   initial_tasks_mismatch, too_many_items; detail holds the facts of a refusal.
 --   Locks: key share on the flows (add_step may go on, delete_flow waits); the new runs are nobody else's yet. Waits
@@ -80,19 +80,20 @@ begin
     with created as (
         insert into pgflow.runs (
             run_id, workflow_id, version_id, step_count, remaining_steps, status, started_at, completed_at, scope,
-            idempotency_key, input_hash, traceparent, input
+            idempotency_key, is_plan, input_hash, traceparent, input
         )
         select u.run_id, u.workflow_id, u.version_id, u.step_count, u.step_count,
                case when u.step_count = 0 then 'completed' else 'started' end, v_now,
                case when u.step_count = 0 then v_now end, u.scope, u.key,
-               case when u.key is not null then u.input_hash end, u.traceparent, u.input::json
-        from unnest(p_run_ids, v_workflow_ids, v_version_ids, v_step_counts, p_scopes, p_idempotency_keys,
-                    p_input_hashes, p_traceparents, p_inputs, v_verdicts) with ordinality
-            as u (run_id, workflow_id, version_id, step_count, scope, key, input_hash, traceparent, input, verdict, item)
+               starts_with(u.slug, 'plan:'), case when u.key is not null then u.input_hash end, u.traceparent, u.input::json
+        from unnest(p_run_ids, p_workflow_slugs, v_workflow_ids, v_version_ids, v_step_counts, p_scopes,
+                    p_idempotency_keys, p_input_hashes, p_traceparents, p_inputs, v_verdicts) with ordinality
+            as u (run_id, slug, workflow_id, version_id, step_count, scope, key, input_hash, traceparent, input,
+                  verdict, item)
         where u.verdict is null
         -- In one order, so that two batches with the same keys wait for each other one way round; the first of
         -- two equal keys in one batch is the one that creates.
-        order by u.workflow_id, u.key, u.item
+        order by case when starts_with(u.slug, 'plan:') then 0 else u.workflow_id end, u.key, u.item
         on conflict do nothing
         returning run_id
     )
@@ -146,22 +147,30 @@ begin
            case
                when u.verdict is not null then split_part(u.verdict, ':', 1)
                when r.run_id is null then 'created'
-               when r.input_hash = u.input_hash and (u.version = 0 or v.version = u.version) then 'existing'
+               when r.workflow_id = u.workflow_id and r.input_hash = u.input_hash
+                    and (u.version = 0 or v.version = u.version) then 'existing'
                else 'key_reused'
            end,
            case
                when u.verdict like '%:%' then substr(u.verdict, strpos(u.verdict, ':') + 1)
                when u.detail is not null then u.detail
+               when r.workflow_id <> u.workflow_id then 'plan'
                when r.input_hash <> u.input_hash then 'input'
                when r.run_id is not null then 'version ' || v.version
            end,
            v.version, u.version_id, coalesce(r.status, case when u.verdict is null then mine.status end),
            case when u.item = 1 then v_ready_routes end
-    from unnest(p_run_ids, v_verdicts, v_details, v_workflow_ids, v_version_ids, p_idempotency_keys, p_input_hashes,
-                p_versions)
-        with ordinality as u (run_id, verdict, detail, workflow_id, version_id, key, input_hash, version, item)
-    left join pgflow.runs as r
-        on u.item = any(v_items) and r.workflow_id = u.workflow_id and r.idempotency_key = u.key
+    from unnest(p_run_ids, p_workflow_slugs, v_verdicts, v_details, v_workflow_ids, v_version_ids,
+                p_idempotency_keys, p_input_hashes, p_versions)
+        with ordinality as u (run_id, slug, verdict, detail, workflow_id, version_id, key, input_hash, version, item)
+    left join lateral (
+        select f.* from pgflow.runs as f
+        where u.item = any(v_items) and not starts_with(u.slug, 'plan:')
+          and f.workflow_id = u.workflow_id and f.idempotency_key = u.key
+        union all
+        select p.* from pgflow.runs as p
+        where u.item = any(v_items) and starts_with(u.slug, 'plan:') and p.is_plan and p.idempotency_key = u.key
+    ) as r on true
     left join pgflow.runs as mine on mine.run_id = u.run_id
     left join pgflow.workflow_versions as v on v.version_id = coalesce(r.version_id, u.version_id)
     order by u.item;

@@ -9,36 +9,20 @@ declare
     v_workflow_id int;
     v_run_ids uuid[] := '{}';
 begin
-    -- Hops from flow to flow along runs_by_workflow: cheap however many runs there are.
-    for v_workflow_id in
-        with recursive flow (workflow_id) as (
-            (select workflow_id from pgflow.runs order by workflow_id limit 1)
-            union all
-            select (
-                select r.workflow_id from pgflow.runs as r
-                where r.workflow_id > flow.workflow_id order by r.workflow_id limit 1
-            )
-            from flow where flow.workflow_id is not null
-        )
-        select workflow_id from flow
-        where workflow_id is not null
-          and not exists (select from pgflow.workflows as w where w.workflow_id = flow.workflow_id)
-    loop
+    for v_workflow_id in select workflow_id from pgflow.deleted_workflows order by workflow_id loop
         exit when cardinality(v_run_ids) >= p_limit;
+        -- No run of it can begin any more.
+        if not exists (select from pgflow.runs where workflow_id = v_workflow_id) then
+            delete from pgflow.deleted_workflows where workflow_id = v_workflow_id;
+        end if;
         v_run_ids := v_run_ids || array(
             select run_id from pgflow.runs where workflow_id = v_workflow_id
             order by run_id limit p_limit - cardinality(v_run_ids) for update skip locked
         );
     end loop;
-    if cardinality(v_run_ids) = 0 then
-        return 0;
+    if cardinality(v_run_ids) > 0 then
+        perform pgflow.delete_runs(v_run_ids);
     end if;
-    delete from pgflow.task_progress where run_id = any(v_run_ids);
-    delete from pgflow.task_errors where run_id = any(v_run_ids);
-    delete from pgflow.map_expansions where run_id = any(v_run_ids);
-    delete from pgflow.step_tasks where run_id = any(v_run_ids);
-    delete from pgflow.step_states where run_id = any(v_run_ids);
-    delete from pgflow.runs where run_id = any(v_run_ids);
     return cardinality(v_run_ids);
 end
 $$;

@@ -41,6 +41,8 @@ with named as materialized (
     left join (
         select v.queue_id, min(v.workflow_slug) as workflow_slug from pgflow.workflow_versions as v group by v.queue_id
     ) as own on own.queue_id = q.queue_id
+    -- The queue of inline plans exists from the start; it is shown once something is in it.
+    where q.queue_name is distinct from 'plans' or own.queue_id is not null
 ),
 page as materialized (
     select * from named

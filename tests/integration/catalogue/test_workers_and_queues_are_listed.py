@@ -183,7 +183,7 @@ async def test_queues_are_paged_by_name(client: AsyncClient) -> None:
 async def test_the_oldest_task_tells_the_age(conn: Connection, client: AsyncClient) -> None:
     await client.create_flow("f", [Step("a")])
     await client.start_runs(RunSpec("f") for _ in range(3))
-    (queue_id,) = await (await conn.execute("select queue_id from pgflow.queues")).fetchone() or (0,)
+    (queue_id,) = await (await conn.execute("select max(queue_id) from pgflow.queues")).fetchone() or (0,)
     await conn.execute(
         f"update pgmq.q_pgflow_{queue_id} set enqueued_at = enqueued_at - interval '1 hour'"  # type: ignore[arg-type]
         f" where msg_id = (select min(msg_id) from pgmq.q_pgflow_{queue_id})"
@@ -194,7 +194,7 @@ async def test_the_oldest_task_tells_the_age(conn: Connection, client: AsyncClie
 async def test_a_deep_queue_is_estimated_and_many_routes_are_cut(conn: Connection, client: AsyncClient) -> None:
     await client.create_flow("f", [Step(f"s{number:02}") for number in range(30)])
     await client.start_runs(RunSpec("f") for _ in range(5))
-    (queue_id,) = await (await conn.execute("select queue_id from pgflow.queues")).fetchone() or (0,)
+    (queue_id,) = await (await conn.execute("select max(queue_id) from pgflow.queues")).fetchone() or (0,)
 
     async def read(count: int, routes: int) -> tuple[Any, ...]:
         cursor = await conn.execute(

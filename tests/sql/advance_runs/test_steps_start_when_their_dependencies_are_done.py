@@ -63,7 +63,7 @@ async def test_sixty_empty_maps_complete_in_the_transaction_that_starts_them(eng
 async def test_an_empty_cascade_tells_the_starter_which_routes_are_ready(engine: Transitions) -> None:
     await engine.define("f", maps=["m", "n"], m=[], n=["m"], end=["n"])
     (started,) = await engine.start_runs([("f", [], None)])
-    (message,) = await engine.rows("select (message->>'k')::int as route from pgmq.q_pgflow_1")
+    (message,) = await engine.rows("select (message->>'k')::int as route from pgmq.q_pgflow_2")
     assert message.route in started.ready_routes
 
 

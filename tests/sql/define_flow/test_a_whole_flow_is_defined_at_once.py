@@ -166,7 +166,7 @@ async def test_a_bad_step_leaves_nothing_behind(conn):
     assert (state, reason) == ("PF400", "UNKNOWN_DEPENDENCY")
     assert '"x"' in message
     assert await values(conn, "select count(*) from pgflow.workflows") == [0]
-    assert await values(conn, "select count(*) from pgmq.list_queues()") == [0]
+    assert await values(conn, "select queue_name from pgflow.queues") == ["plans"]
 
 
 async def test_the_same_step_twice_is_refused(conn):

@@ -11,7 +11,7 @@ from tests.support.plans import explained
 from tests.support.transitions import Lease, Transitions
 
 _FOREIGN = """
-    insert into pgmq.q_pgflow_1 (vt, message)
+    insert into pgmq.q_pgflow_2 (vt, message)
     select now(), jsonb_build_object('k', %s::int, 'r', gen_random_uuid(), 's', 0, 'i', 0)
     from generate_series(1, %s)"""
 

@@ -69,4 +69,4 @@ async def test_queues_are_read_by_route(engine: Transitions) -> None:
     reads = [s for s in await _explained(engine) if s.text.startswith("select array_agg(m.route_id)")]
     assert reads
     for statement in reads:
-        assert {scan.index for scan in statement.scans} == {"q_pgflow_1_by_route"}
+        assert {scan.index for scan in statement.scans} == {"q_pgflow_2_by_route"}
