@@ -27,6 +27,7 @@ from stepgres_service.engine.catalogue import Catalogue
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.flows import Definitions
 from stepgres_service.engine.loop import Loop
+from stepgres_service.engine.plans import PlanChecker
 from stepgres_service.engine.runs import Runs
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.watch import WatchHub
@@ -133,7 +134,17 @@ class Coordinator:
             FlowServicer(definitions, catalogue, tokens, settings.max_params_bytes), self._server
         )
         run_pb2_grpc.add_RunServiceServicer_to_server(
-            RunServicer(self._runs, self._hub, catalogue, payloads, tokens, settings.max_input_bytes), self._server
+            RunServicer(
+                self._runs,
+                self._hub,
+                catalogue,
+                payloads,
+                PlanChecker(max_steps=settings.max_steps, max_dependencies=settings.max_dependencies),
+                tokens,
+                max_input_bytes=settings.max_input_bytes,
+                max_params_bytes=settings.max_params_bytes,
+            ),
+            self._server,
         )
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(
             WorkerServicer(self.engine, payloads, str(self.coordinator_id)), self._server

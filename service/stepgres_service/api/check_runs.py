@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from uuid import UUID
 
 from stepgres.v1 import run_pb2
+from stepgres_service.api.convert_flows import flow_spec
 from stepgres_service.api.convert_runs import RUN_STATUSES, TASK_STATUSES
 from stepgres_service.api.fields import Fields
 from stepgres_service.api.payloads import JsonChecker
+from stepgres_service.engine.plans import Plan, PlanChecker
 from stepgres_service.engine.runs import RunRequest
-from stepgres_service.errors import InvalidArgument, Reason, Unimplemented
+from stepgres_service.errors import InvalidArgument, Reason
 from stepgres_service.model import RunStatus, TaskStatus
 from stepgres_service.store.runs import RunFilter
 
@@ -23,29 +26,35 @@ _TASK_STATUSES: dict[int, TaskStatus] = {number: status for status, number in TA
 
 
 async def start_request(
-    request: run_pb2.StartRunRequest, payloads: JsonChecker, max_input_bytes: int, traceparent: str | None
+    request: run_pb2.StartRunRequest,
+    payloads: JsonChecker,
+    plans: PlanChecker,
+    *,
+    max_input_bytes: int,
+    max_params_bytes: int,
+    traceparent: str | None,
 ) -> RunRequest:
     """What StartRun, or an item of StartRuns, asks for.
 
     Args:
         request: as it came.
         payloads: judges the input.
+        plans: judges inline plans.
         max_input_bytes: largest input.
+        max_params_bytes: largest params of a plan's step.
         traceparent: W3C trace context of the call.
 
     Raises:
         InvalidArgument: with everything that is wrong.
-        Unimplemented: it has an inline plan.
         Unavailable: the database was needed to judge the input and is away.
     """
     fields = Fields()
+    plan: Plan | None = None
     if request.WhichOneof("definition") == "plan":
-        raise Unimplemented(
-            "plan: inline plans are not kept by this server yet; create the flow with CreateFlow, then start it by its "
-            "slug in `flow`",
-            reason=Reason.NOT_IMPLEMENTED,
-            field="plan",
-        )
+        plan = await _plan(request, fields, plans, max_params_bytes)
+        flow = plan.slug if plan else ""
+    else:
+        flow = fields.slug("flow", request.flow, required=True)
     data = request.input or b"{}"
     if not payloads.accepts(data, max_input_bytes):
         try:
@@ -53,15 +62,33 @@ async def start_request(
         except InvalidArgument as refusal:
             fields.found.extend(refusal.violations)
     checked = RunRequest(
-        flow=fields.slug("flow", request.flow, required=True),
+        flow=flow,
         version=fields.not_negative("version", request.version),
         input=data,
         idempotency_key=fields.text("idempotency_key", request.idempotency_key, _MAX_NAME) or None,
         scope=fields.text("scope", request.scope, _MAX_NAME),
         traceparent=traceparent,
+        plan=plan.definition if plan else None,
     )
     fields.refuse()
     return checked
+
+
+async def _plan(
+    request: run_pb2.StartRunRequest, fields: Fields, plans: PlanChecker, max_params_bytes: int
+) -> Plan | None:
+    """The plan of a request; None when it is wrong, which goes into fields."""
+    own = Fields()
+    spec = flow_spec(request.plan, own, max_params_bytes)
+    if request.plan.new_version:
+        own.add("new_version", Reason.FIELD_INVALID, "is true, but a plan has no versions; leave it out")
+    if request.version > 0:
+        fields.add("version", Reason.FIELD_INVALID, f"is {request.version}, but a plan has no versions; leave it out")
+    checked = await plans.check(spec, own.found)
+    if isinstance(checked, Plan):
+        return checked
+    fields.found += [replace(violation, path=f"plan.{violation.path}") for violation in checked]
+    return None
 
 
 def batch_size(request: run_pb2.StartRunsRequest, limit: int) -> None:
@@ -82,7 +109,7 @@ def run_filter(request: run_pb2.ListRunsRequest, fields: Fields) -> RunFilter:
     if request.version and not request.flow:
         fields.add("version", Reason.FIELD_INVALID, f"is {request.version} without a flow; name the flow it belongs to")
     return RunFilter(
-        flow=fields.slug("flow", request.flow, required=False) or None,
+        flow=fields.flow("flow", request.flow, required=False) or None,
         version=fields.not_negative("version", request.version),
         status=fields.choice("status", request.status, _RUN_STATUSES),
         start_min=fields.time("start_time_min", request.HasField("start_time_min"), request.start_time_min),

@@ -11,7 +11,7 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from stepgres.v1 import common_pb2
-from stepgres_service.engine.checks import check_slug
+from stepgres_service.engine.checks import check_slug, is_plan
 from stepgres_service.errors import InvalidArgument, Reason, Violation
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
@@ -66,6 +66,10 @@ class Fields:
         if value or required:
             self.found.extend(check_slug(path, value))
         return value
+
+    def flow(self, path: str, value: str, *, required: bool) -> str:
+        """The name of a flow, or of an inline plan."""
+        return value if is_plan(value) else self.slug(path, value, required=required)
 
     def not_negative(self, path: str, value: int) -> int:
         """A number from 0."""

@@ -70,7 +70,7 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
     async def GetFlow(self, request: flow_pb2.GetFlowRequest, context: _Context) -> flow_pb2.GetFlowResponse:
         """Reads a version with its steps."""
         fields = Fields()
-        slug = fields.slug("flow", request.flow, required=True)
+        slug = fields.flow("flow", request.flow, required=True)
         version = fields.not_negative("version", request.version)
         fields.refuse()
         flow, versions = await self._definitions.get_flow(slug, version)

@@ -26,6 +26,7 @@ from stepgres_service.api.paging import PageTokens
 from stepgres_service.api.payloads import JsonChecker
 from stepgres_service.api.status import item_error
 from stepgres_service.engine.catalogue import Catalogue
+from stepgres_service.engine.plans import PlanChecker
 from stepgres_service.engine.run_starts import Started
 from stepgres_service.engine.runs import RunRequest, Runs
 from stepgres_service.engine.watch import WatchHub
@@ -45,8 +46,10 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         hub: watches.
         catalogue: what is served now.
         payloads: judges inputs.
+        plans: judges inline plans.
         tokens: makes and reads page tokens.
         max_input_bytes: largest run input.
+        max_params_bytes: largest params of a plan's step.
     """
 
     def __init__(
@@ -55,15 +58,20 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         hub: WatchHub,
         catalogue: Catalogue,
         payloads: JsonChecker,
+        plans: PlanChecker,
         tokens: PageTokens,
+        *,
         max_input_bytes: int,
+        max_params_bytes: int,
     ) -> None:
         self._runs = runs
         self._hub = hub
         self._catalogue = catalogue
         self._payloads = payloads
+        self._plans = plans
         self._tokens = tokens
         self._max_input_bytes = max_input_bytes
+        self._max_params_bytes = max_params_bytes
         # Readers at the same revision share a frame: it is converted once for all of them.
         self._frames: WeakKeyDictionary[WatchFrame, run_pb2.WatchRunResponse] = WeakKeyDictionary()
 
@@ -177,7 +185,14 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     # ------------------------------------------------------------------------------------------------ parts
 
     async def _start_request(self, request: run_pb2.StartRunRequest, traceparent: str | None) -> RunRequest:
-        return await start_request(request, self._payloads, self._max_input_bytes, traceparent)
+        return await start_request(
+            request,
+            self._payloads,
+            self._plans,
+            max_input_bytes=self._max_input_bytes,
+            max_params_bytes=self._max_params_bytes,
+            traceparent=traceparent,
+        )
 
     async def _item_request(
         self, request: run_pb2.StartRunRequest, traceparent: str | None

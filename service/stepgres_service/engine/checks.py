@@ -16,6 +16,7 @@ from stepgres_service.model import FlowSpec, StepSpec, StepType
 SLUG_PATTERN = "[a-zA-Z_][a-zA-Z0-9_]{0,127}"
 HANDLER_PATTERN = "[a-zA-Z_][a-zA-Z0-9_.-]{0,259}"
 _SLUG = re.compile(rf"{SLUG_PATTERN}\Z")
+_PLAN = re.compile(r"plan:[0-9a-f]{32}\Z")
 _HANDLER = re.compile(rf"{HANDLER_PATTERN}\Z")
 
 #: Violations that are looked for; who has more fixes these first.
@@ -38,11 +39,23 @@ def is_slug(text: str) -> bool:
     return _SLUG.match(text) is not None and text != "run"
 
 
+def is_plan(text: str) -> bool:
+    """Whether a text is the slug of an inline plan, which the server makes of its content."""
+    return _PLAN.match(text) is not None
+
+
 def check_slug(path: str, text: str) -> Iterator[Violation]:
     """Yields a violation unless the text is a slug."""
     if not text:
         yield Violation(
             path, Reason.FIELD_REQUIRED, "is empty; give a slug: letters, digits and _, 1 to 128 characters"
+        )
+    elif is_plan(text):
+        yield Violation(
+            path,
+            Reason.INVALID_SLUG,
+            f'"{text}" is the name of an inline plan, which StartRun makes and nobody changes: it goes with its last run; '
+            "name a flow",
         )
     elif not is_slug(text):
         yield Violation(
@@ -125,19 +138,23 @@ def _check_dependencies(prefix: str, step: StepSpec) -> Iterator[Violation]:
         seen.add(slug)
 
 
-def check_flow(spec: FlowSpec, *, max_steps: int = 2000, max_dependencies: int = 2000) -> list[Violation]:
+def check_flow(
+    spec: FlowSpec, *, max_steps: int = 2000, max_dependencies: int = 2000, plan: bool = False
+) -> list[Violation]:
     """Everything that is wrong with a definition, up to MAX_VIOLATIONS; empty = nothing.
 
     Args:
         spec: the definition, its steps in any order.
         max_steps: steps a flow may have.
         max_dependencies: dependencies a step may have.
+        plan: it is an inline plan, which has no slug of its author's.
     """
-    return list(itertools.islice(_check_flow(spec, max_steps, max_dependencies), MAX_VIOLATIONS))
+    found = _check_flow(spec, max_steps, max_dependencies)
+    named = found if plan else itertools.chain(check_slug("slug", spec.slug), found)
+    return list(itertools.islice(named, MAX_VIOLATIONS))
 
 
 def _check_flow(spec: FlowSpec, max_steps: int, max_dependencies: int) -> Iterator[Violation]:
-    yield from check_slug("slug", spec.slug)
     yield from check_options("", spec)
     if len(spec.steps) > max_steps:
         yield Violation(
@@ -187,6 +204,7 @@ class _Hints:
 
 def _check_unknown(spec: FlowSpec, index_of: dict[str, int]) -> Iterator[Violation]:
     hints = _Hints(index_of)
+    owner = f'flow "{_shown(spec.slug)}"' if spec.slug else "the plan"
     for index, step in enumerate(spec.steps):
         for position, slug in enumerate(step.depends_on):
             if slug in index_of:
@@ -196,8 +214,8 @@ def _check_unknown(spec: FlowSpec, index_of: dict[str, int]) -> Iterator[Violati
             yield Violation(
                 f"steps[{index}].depends_on[{position}]",
                 Reason.UNKNOWN_DEPENDENCY,
-                f'step "{_shown(step.slug)}" depends on "{_shown(slug)}", which flow "{_shown(spec.slug)}" does not '
-                "have; " + (f'did you mean "{close}"?' if close else "add that step, or drop the dependency"),
+                f'step "{_shown(step.slug)}" depends on "{_shown(slug)}", which {owner} does not have; '
+                + (f'did you mean "{close}"?' if close else "add that step, or drop the dependency"),
             )
 
 

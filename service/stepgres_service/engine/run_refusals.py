@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from stepgres_service.errors import AlreadyExists, InvalidArgument, NotFound, Reason, StepgresError, Violation
+from stepgres_service.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    StepgresError,
+    Unavailable,
+    Violation,
+)
 from stepgres_service.store.runs import MAX_RESPONSE_BYTES, RunStart, StartVerdict
 
 _ARTICLES = {"object": "an object", "array": "an array", "null": "null"}
@@ -18,6 +26,12 @@ def start_refusal(start: RunStart, verdict: StartVerdict) -> StepgresError:
         verdict: neither `created` nor `existing`.
     """
     match verdict.verdict:
+        case "unknown_flow" if start.plan is not None:
+            return Unavailable(
+                f"the plan was removed as often as it was stored ({start.flow}); try again",
+                reason=Reason.DATABASE_UNAVAILABLE,
+                retry_after_s=1.0,
+            )
         case "unknown_flow":
             return NotFound(
                 f'flow: no flow is called "{start.flow}"; create it with CreateFlow, or list flows with ListFlows',
@@ -32,8 +46,9 @@ def start_refusal(start: RunStart, verdict: StartVerdict) -> StepgresError:
                 field="version",
             )
         case "key_reused":
+            owner = f'flow "{start.flow}"' if start.plan is None else "an inline plan"
             return AlreadyExists(
-                f'idempotency_key: "{start.idempotency_key}" was used for flow "{start.flow}" with another '
+                f'idempotency_key: "{start.idempotency_key}" was used for {owner} with another '
                 f"{verdict.detail}, by run {verdict.run_id}; use a new key, or send what was sent then",
                 reason=Reason.IDEMPOTENCY_KEY_REUSED,
                 field="idempotency_key",

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from stepgres_service.engine.plans import KnownPlans
 from stepgres_service.engine.run_log import log_end
 from stepgres_service.engine.run_refusals import start_refusal
 from stepgres_service.errors import InvalidArgument, Reason, ResourceExhausted, StepgresError, Unavailable, Violation
@@ -29,6 +30,7 @@ _MAX_BATCH = 1000  # runs in a transaction
 _MAX_BATCH_BYTES = 8 << 20  # bytes of input in a transaction; one larger run travels alone
 _MAX_WAITING_BYTES = 256 << 20  # bytes of input that may wait
 _CONFLICT_RETRIES = 3
+_PLAN_RETRIES = 3  # times that a plan which was removed meanwhile is stored again
 _GIVE_UP_S = 5.0  # seconds of trying while the database is away
 
 
@@ -67,6 +69,8 @@ class _Item:
     read: bool
     call: _Call
     position: int
+    #: Times that its plan was found to be gone.
+    plan_losses: int = 0
 
     def settle(self, outcome: Started | StepgresError) -> None:
         self.call.settle(self.position, outcome)
@@ -86,6 +90,7 @@ class RunStarts:
         self._waiting: deque[_Item] = deque()
         self._waiting_bytes = 0
         self._task: asyncio.Task[None] | None = None
+        self._known_plans = KnownPlans()
 
     async def start(self, starts: Sequence[RunStart], *, read: bool) -> list[Started | StepgresError]:
         """Starts runs, each accepted or refused on its own.
@@ -100,7 +105,7 @@ class RunStarts:
         Raises:
             ResourceExhausted: more starts wait than this coordinator may hold.
         """
-        size = sum(len(start.input) for start in starts)
+        size = sum(start.size for start in starts)
         if self._waiting and self._waiting_bytes + size > _MAX_WAITING_BYTES:
             raise ResourceExhausted(
                 f"{self._waiting_bytes} bytes of inputs wait to be stored, at most {_MAX_WAITING_BYTES} may; try again later",
@@ -141,7 +146,7 @@ class RunStarts:
         batch: list[_Item] = []
         size = 0
         while self._waiting and len(batch) < _MAX_BATCH:
-            weight = len(self._waiting[0].start.input)
+            weight = self._waiting[0].start.size
             if batch and size + weight > _MAX_BATCH_BYTES:
                 break
             item = self._waiting.popleft()
@@ -175,7 +180,11 @@ class RunStarts:
             self._waiting_bytes = 0
             self._refuse(batch + behind, error)
         else:
-            self._settle(batch, started)
+            gone = self._settle(batch, started)
+            if gone:
+                # Their plans were removed, since no run was left, after they were last seen here.
+                self._known_plans.forget(item.start.flow for item in gone)
+                await self._transact(gone)
 
     async def _send(self, batch: list[_Item]) -> StartedBatch:
         """Sends a batch until its outcome is known; the same again is harmless, since its run ids are the same."""
@@ -185,6 +194,7 @@ class RunStarts:
         conflicts = failures = 0
         while True:
             try:
+                await self._define_plans(starts)
                 return await self._store.start_runs(starts, read)
             except LaneBusy as busy:
                 conflicts += 1
@@ -202,7 +212,17 @@ class RunStarts:
                     ) from error
                 await asyncio.sleep(delay_s)
 
-    def _settle(self, batch: list[_Item], started: StartedBatch) -> None:
+    async def _define_plans(self, starts: Sequence[RunStart]) -> None:
+        """Stores the plans of a batch that this coordinator has not seen, in a transaction before that of the starts."""
+        plans = {start.flow: start.plan for start in starts if start.plan is not None}
+        new = {slug: plan for slug, plan in plans.items() if slug not in self._known_plans}
+        if new:
+            await self._store.define_plans(new)
+        self._known_plans.add(plans)
+
+    def _settle(self, batch: list[_Item], started: StartedBatch) -> list[_Item]:
+        """Tells the callers what became of their items; returns those whose plan is gone, for another try."""
+        gone: list[_Item] = []
         for item, verdict in zip(batch, started.verdicts, strict=True):
             if verdict.verdict in ("created", "existing") and verdict.run_id is not None:
                 # Sent twice after a broken commit, our own run answers `existing`.
@@ -211,10 +231,14 @@ class RunStarts:
                 if created and verdict.status not in (None, RunStatus.STARTED):
                     # Nothing to do: no steps, or only maps over nothing.
                     log_end(str(verdict.run_id), item.start.flow, str(verdict.status), 0.0)
+            elif verdict.verdict == "unknown_flow" and item.start.plan is not None and item.plan_losses < _PLAN_RETRIES:
+                item.plan_losses += 1
+                gone.append(item)
             else:
                 item.settle(start_refusal(item.start, verdict))
         if started.ready_routes:
             self._wake(started.ready_routes)
+        return gone
 
     @staticmethod
     def _refuse(items: Sequence[_Item], error: StepgresError) -> None:

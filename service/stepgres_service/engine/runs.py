@@ -30,7 +30,7 @@ class Touch(Protocol):
 class RunRequest:
     """A run as its caller asks for it."""
 
-    #: Slug of the flow.
+    #: Slug of the flow, or of the plan.
     flow: str
     #: JSON, checked.
     input: bytes
@@ -42,6 +42,8 @@ class RunRequest:
     scope: str = ""
     #: W3C trace context.
     traceparent: str | None = None
+    #: Definition of an inline plan; None for a flow.
+    plan: bytes | None = None
 
 
 class Runs:
@@ -214,4 +216,5 @@ def _start_of(request: RunRequest) -> RunStart:
         idempotency_key=key,
         input_hash=None if key is None else hashlib.sha256(request.input).digest(),
         traceparent=request.traceparent,
+        plan=request.plan,
     )

@@ -147,9 +147,10 @@ class FlowStore:
             return [row[0] for row in await cursor.fetchall()]
 
     async def list_flows(self, prefix: str, after: str, limit: int, *, with_steps: bool) -> list[Flow]:
-        """A page of flows in their latest versions, by slug bytewise, behind `after`."""
+        """A page of flows in their latest versions, by slug bytewise, behind `after`; of plans when the prefix asks for them."""
+        query = _SQL["list_plans" if prefix.startswith("plan:") else "list_flows"]
         async with self._database.connection() as conn:
-            rows = await (await conn.execute(_SQL["list_flows"], (prefix, after, limit))).fetchall()
+            rows = await (await conn.execute(query, (prefix, after, limit))).fetchall()
             return await self._read(conn, [row[0] for row in rows], with_steps=with_steps)
 
     async def load_version(self, version_id: int) -> Flow | None:

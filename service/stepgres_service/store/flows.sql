@@ -55,11 +55,21 @@ where s.version_id = any(%s)
 order by s.version_id, s.step_index
 
 -- list_flows --
--- Keys of the latest versions, a page of them by slug.
+-- Keys of the latest versions of flows, a page of them by slug.
+select v.version_id
+from pgflow.workflows as w
+join pgflow.workflow_versions as v on v.workflow_slug = w.workflow_slug and v.version = w.latest_version
+where starts_with(w.workflow_slug, %s) and w.workflow_slug > %s and not starts_with(w.workflow_slug, 'plan:')
+order by w.workflow_slug
+limit %s
+
+-- list_plans --
+-- The same of inline plans.
 select v.version_id
 from pgflow.workflows as w
 join pgflow.workflow_versions as v on v.workflow_slug = w.workflow_slug and v.version = w.latest_version
 where starts_with(w.workflow_slug, %s) and w.workflow_slug > %s
+  and w.workflow_slug >= 'plan:' and w.workflow_slug < 'plan;'
 order by w.workflow_slug
 limit %s
 

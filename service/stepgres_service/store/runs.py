@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -50,6 +50,13 @@ class RunStart:
     input_hash: bytes | None = None
     #: W3C trace context.
     traceparent: str | None = None
+    #: Definition of the inline plan that `flow` names, as define_plans takes it; None for a flow.
+    plan: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it brings along."""
+        return len(self.input) + len(self.plan or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +164,28 @@ class RunStore:
                 wanted = [row.run_id for row, wants in zip(rows, read, strict=True) if wants and row.run_id]
                 runs = await self._read(conn, wanted) if wanted else {}
         except StepgresError as error:
-            # By the database's own error: it tells whether the same batch is worth another try.
-            if not isinstance(error.__cause__, psycopg.Error):
-                raise
-            raise judge(error.__cause__) from error
+            raise _judged(error) from error
         verdicts = [StartVerdict(row.run_id, row.verdict, row.detail, row.version, row.status) for row in rows]
         return StartedBatch(verdicts, rows[0].ready_routes or (), runs)
+
+    async def define_plans(self, plans: Mapping[str, bytes]) -> None:
+        """Stores inline plans, those that are not stored yet.
+
+        Args:
+            plans: definitions by slug.
+
+        Raises:
+            LaneBusy, BatchRefused, Unavailable: as start_runs; plans that are stored again are left alone.
+        """
+        try:
+            async with self._database.transaction() as conn:
+                register_columns(conn)
+                # What is lost in a crash is found missing by the start, and the start's own commit brings it to the disk.
+                await conn.execute(_SQL["commit_without_waiting"])
+                slugs = TextColumn([slug.encode() for slug in plans])
+                await conn.execute(_SQL["define_plans"], (slugs, TextColumn([*plans.values()])))
+        except StepgresError as error:
+            raise _judged(error) from error
 
     async def _start(self, conn: AsyncConnection[Any], starts: Sequence[RunStart]) -> list[Any]:
         register_columns(conn)
@@ -285,6 +308,11 @@ class RunStore:
     async def _fetch(self, query: str, parameters: dict[str, Any]) -> list[Any]:
         async with self._database.connection() as conn:
             return await fetch_pinned(conn, _SQL[query], parameters)
+
+
+def _judged(error: StepgresError) -> StepgresError:
+    """By the database's own error, where there is one: it tells whether the same batch is worth another try."""
+    return judge(error.__cause__) if isinstance(error.__cause__, psycopg.Error) else error
 
 
 def _encoded(text: str | None) -> bytes | None:

@@ -5,6 +5,14 @@ select set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true)
        set_config('enable_bitmapscan', 'off', true), set_config('enable_hashjoin', 'off', true),
        set_config('enable_mergejoin', 'off', true)
 
+-- commit_without_waiting --
+-- For a transaction whose loss in a crash of the server is noticed and made good.
+set local synchronous_commit = off
+
+-- define_plans --
+-- Stores inline plans; see 1126_fn_define_plans.sql.
+select from pgflow.define_plans(%s::text[], %s::text[]::json[])
+
 -- start_runs --
 -- Starts a batch of runs; see 1240_fn_start_runs.sql.
 select s.run_id, s.verdict, s.detail, s.version, s.status, s.ready_routes
