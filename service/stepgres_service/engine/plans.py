@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stepgres_service.engine.checks import check_flow, topological_order
+from stepgres_service.engine.checks import check_flow, is_slug, topological_order
 from stepgres_service.errors import Reason, Violation
 from stepgres_service.model import FlowSpec, StepSpec
 
@@ -88,7 +88,7 @@ def _check(spec: FlowSpec, max_steps: int, max_dependencies: int) -> list[Violat
             f'"{queue[:128]}" is given, but all plans share the queue "{PLAN_QUEUE}"; leave it out, or use CreateFlow',
         )
         for path, queue in queues
-        if queue not in (None, PLAN_QUEUE)
+        if queue is not None and queue != PLAN_QUEUE and is_slug(queue)
     ]
     told = {violation.path for violation in found}
     more = check_flow(replace(spec, slug=""), max_steps=max_steps, max_dependencies=max_dependencies, plan=True)

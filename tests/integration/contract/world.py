@@ -201,6 +201,8 @@ async def _start_run(world: World) -> Message:
 
 async def _start_plan(_world: World) -> Message:
     plan = _definition("")
+    plan.new_version = False
+    plan.queue = plan.steps[0].queue = "plans"
     return run_pb2.StartRunRequest(plan=plan, input=b"[1, 2, 3]")
 
 
