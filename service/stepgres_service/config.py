@@ -102,6 +102,10 @@ class Settings(BaseSettings):
     drain_s: float = Field(20.0, ge=0, le=3600, description="Seconds that workers have to go elsewhere on SIGTERM.")
     default_queue: str | None = Field(None, description="Shared queue of flows that are made without one.")
 
+    retention_s: float | None = Field(
+        None, ge=1, le=100 * 366 * 86400, description="Seconds that a run is kept after its end; unset = for ever."
+    )
+
     max_input_bytes: int = Field(_MIB, ge=1, description="Bytes of a run input.")
     max_output_bytes: int = Field(_MIB, ge=1, description="Bytes of one task's output.")
     max_params_bytes: int = Field(64 << 10, ge=2, le=64 << 10, description="Bytes of a step's params as JSON.")

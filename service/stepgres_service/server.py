@@ -227,6 +227,7 @@ def _engine_settings(settings: Settings) -> EngineSettings:
         max_held_bytes=settings.max_held_bytes,
         lanes=settings.lanes,
         poll_s=settings.poll_s,
+        retention_s=settings.retention_s,
         payloads=PayloadLimits(
             max_map_output_bytes=settings.max_map_output_bytes,
             max_task_input_bytes=settings.max_task_input_bytes,

@@ -39,5 +39,7 @@ class EngineSettings:
     max_held_bytes: int = 64 << 20
     #: Seconds between looks for work that no notification announced.
     poll_s: float = 5.0
+    #: Seconds that a run is kept after its end; None = for ever.
+    retention_s: float | None = None
     #: Sizes that the transitions enforce.
     payloads: PayloadLimits = field(default_factory=PayloadLimits)

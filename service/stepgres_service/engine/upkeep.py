@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from stepgres_service.engine.dispatch import Dispatcher
@@ -11,6 +12,9 @@ from stepgres_service.engine.tokens import decode_token
 from stepgres_service.errors import Unavailable
 from stepgres_service.store.flows import FlowStore
 from stepgres_service.store.tasks import TaskStore
+
+#: Seconds between looks of the pruner when it found nothing.
+_REST_S = 30.0
 
 
 class Poller(Loop):
@@ -100,15 +104,25 @@ class ProgressWriter(Loop):
 
 
 class Pruner(Loop):
-    """Deletes the rows of deleted flows' runs, a batch at a time, and names that nothing refers to any more."""
+    """Deletes, a batch at a time, what nobody needs: the rows of deleted flows' runs and of runs past the retention age,
+    inline plans without a run, and names that nothing refers to any more."""
 
     name = "pruner"
 
-    def __init__(self, store: FlowStore) -> None:
+    def __init__(self, store: FlowStore, settings: EngineSettings) -> None:
         super().__init__()
         self._store = store
+        self._retention_s = settings.retention_s
 
     async def run_once(self) -> float:
-        """Deletes a batch; goes on soon while there is more, else looks again after a while."""
+        """Deletes a batch; goes on while there is more, half of the time at most, else looks again after a while."""
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         pruned = await self._store.prune_deleted_runs() + await self._store.prune_names()
-        return 0.2 if pruned else 30.0
+        if self._retention_s is not None:
+            pruned += await self._store.prune_ended_runs(self._retention_s)
+        # Behind the runs: the last run of a plan lets go of it.
+        pruned += await self._store.prune_plans()
+        if pruned:
+            return max(0.05, clock() - begun)
+        return min(_REST_S, self._retention_s or _REST_S)

@@ -72,7 +72,7 @@ class WorkEngine:
             self.promoter,
             self.expander,
             self.progress,
-            Pruner(flows),
+            Pruner(flows, settings),
         ]
         self._touch = touch
         self._listener = Listener(

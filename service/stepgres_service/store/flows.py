@@ -178,6 +178,20 @@ class FlowStore:
         assert row is not None
         return int(row[0])
 
+    async def prune_ended_runs(self, age_s: float, limit: int = 500) -> int:
+        """Deletes rows of at most `limit` runs that ended `age_s` seconds ago or earlier; returns of how many."""
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(_SQL["prune_ended_runs"], (age_s, limit))).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    async def prune_plans(self) -> int:
+        """Removes inline plans that no run uses; returns how many it looked at."""
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(_SQL["prune_plans"])).fetchone()
+        assert row is not None
+        return int(row[0])
+
     async def prune_names(self) -> int:
         """Forgets routes of scopes, and workers, that nothing refers to any more; returns how many."""
         async with self._database.connection() as conn:

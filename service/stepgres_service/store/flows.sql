@@ -81,6 +81,14 @@ select pgflow.delete_flow(%s, %s)
 -- Forgets routes of scopes, and workers, that nothing refers to any more.
 select pgflow.prune_names()
 
+-- prune_ended_runs --
+-- Deletes rows of runs that ended long enough ago; returns of how many.
+select pgflow.prune_ended_runs(%s, %s)
+
+-- prune_plans --
+-- Removes inline plans that no run uses; returns how many it looked at.
+select pgflow.prune_plans()
+
 -- prune_deleted_runs --
 -- Deletes rows of runs whose flow is gone; returns of how many.
 select pgflow.prune_deleted_runs(%s)

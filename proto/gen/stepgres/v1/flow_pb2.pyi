@@ -447,7 +447,7 @@ class ListFlowsRequest(_message.Message):
     page_token: _builtins.str
     """From the page before; empty for the first."""
     slug_prefix: _builtins.str
-    """Only flows whose slug begins so. Empty: all."""
+    """Only flows whose slug begins so. Empty: all but inline plans, which `plan:` lists."""
     view: _common_pb2.View.ValueType
     """BASIC leaves out the steps. Not given: BASIC."""
     def __init__(

@@ -197,7 +197,7 @@ class Run(_message.Message):
     run_id: _builtins.str
     """UUIDv7, made by the server, in its canonical text form."""
     flow: _builtins.str
-    """Slug of the flow."""
+    """Slug of the flow; of an inline plan `plan:<hash of its content>`."""
     version: _builtins.int
     """Version of the flow."""
     status: _common_pb2.RunStatus.ValueType
@@ -274,17 +274,23 @@ class StartRunRequest(_message.Message):
     flow: _builtins.str
     """Slug of a flow."""
     version: _builtins.int
-    """Version of the flow, 0 for the latest."""
+    """Version of the flow, 0 for the latest. A plan has none."""
     input: _builtins.bytes
     """Input as UTF-8 JSON, up to 1 MiB. Empty: {}."""
     idempotency_key: _builtins.str
-    """Up to 128 characters, unique per flow, lives as long as its run. Empty: none."""
+    """Up to 128 characters, unique per flow, lives as long as its run. Empty: none. Keys of plans are unique among the
+    runs of all plans: with another plan a key is refused as with another input.
+    """
     scope: _builtins.str
     """Only sessions that subscribe with this scope get the run's tasks, up to 128 characters. Empty: the common one."""
     @_builtins.property
     def plan(self) -> _flow_pb2.CreateFlowRequest:
-        """An inline plan: CreateFlow's body without slug. Answered UNIMPLEMENTED (NOT_IMPLEMENTED) by servers that do
-        not keep plans yet.
+        """An inline plan: CreateFlow's body without slug, queue and new_version. What is wrong with it is told as by
+        CreateFlow, with paths below `plan`, all at once.
+
+        It is stored once under the name `plan:<hash of its content>`, which the run shows as its flow: the same plan,
+        with keys and dependencies in any order, is the same flow. GetFlow reads it, nobody changes it, and it goes with
+        its last run. A step's handler is by default the step's slug. All plans share the queue `plans`.
         """
 
     def __init__(

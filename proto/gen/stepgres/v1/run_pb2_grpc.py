@@ -92,7 +92,7 @@ class RunServiceServicer(object):
     """
 
     def StartRun(self, request, context):
-        """Starts a run of a flow's latest version, or of the one named.
+        """Starts a run of a flow's latest version, of the one named, or of a plan that comes along.
 
         Idempotent with an `idempotency_key`: the same key with the same input returns the same run, `created` false.
         Codes: INVALID_ARGUMENT; NOT_FOUND (FLOW_NOT_FOUND, FLOW_VERSION_NOT_FOUND); ALREADY_EXISTS

@@ -17,7 +17,7 @@ class RunServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRun: _aio.UnaryUnaryMultiCallable[_run_pb2.StartRunRequest, _run_pb2.StartRunResponse]
-    """Starts a run of a flow's latest version, or of the one named.
+    """Starts a run of a flow's latest version, of the one named, or of a plan that comes along.
 
     Idempotent with an `idempotency_key`: the same key with the same input returns the same run, `created` false.
     Codes: INVALID_ARGUMENT; NOT_FOUND (FLOW_NOT_FOUND, FLOW_VERSION_NOT_FOUND); ALREADY_EXISTS
@@ -68,7 +68,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.StartRunRequest,
         context: _aio.ServicerContext[_run_pb2.StartRunRequest, _abc.Awaitable[_run_pb2.StartRunResponse]],
     ) -> _abc.Awaitable[_run_pb2.StartRunResponse]:
-        """Starts a run of a flow's latest version, or of the one named.
+        """Starts a run of a flow's latest version, of the one named, or of a plan that comes along.
 
         Idempotent with an `idempotency_key`: the same key with the same input returns the same run, `created` false.
         Codes: INVALID_ARGUMENT; NOT_FOUND (FLOW_NOT_FOUND, FLOW_VERSION_NOT_FOUND); ALREADY_EXISTS
