@@ -2,11 +2,16 @@
 --   task: started -> queued. p_lost: the worker vanished: counts a lost lease. The first goes back at once, later ones
 --   wait with backoff, so that a task that kills its workers parts company with its neighbours; beyond
 --   p_max_lost_leases the task fails with LEASE_LOST, and its run.
+--   p_uncounted_session_ids: those of the sessions whose tasks count no loss all the same.
 --   Returns the number of tasks taken back. Locks: the runs in order; caller holds the sessions' locks.
+--   p_skip_locked: waits for no run; the tasks of those that others have locked stay where they are.
+-- squawk-ignore ban-drop-function
+drop function if exists pgflow.return_leases(uuid[], boolean, int, uuid[], smallint[], int[], int[]);
 create or replace function pgflow.return_leases(
     p_session_ids uuid[], p_lost boolean, p_max_lost_leases int default 5,
     p_kept_run_ids uuid[] default '{}', p_kept_step_indexes smallint[] default '{}',
-    p_kept_task_indexes int[] default '{}', p_kept_lease_seqs int[] default '{}'
+    p_kept_task_indexes int[] default '{}', p_kept_lease_seqs int[] default '{}',
+    p_uncounted_session_ids uuid[] default '{}', p_skip_locked boolean default false
 ) returns int
 language plpgsql
 set enable_seqscan = off
@@ -17,18 +22,30 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
-    v_now constant timestamptz := pgflow.now();
+    v_now timestamptz;
     v_run_ids uuid[];
     v_task record;
 begin
     v_run_ids := array(select distinct run_id from pgflow.step_tasks where session_id = any(p_session_ids));
-    perform 1 from pgflow.runs where run_id = any(v_run_ids) order by run_id for no key update;
+    if p_skip_locked then
+        v_run_ids := array(
+            select run_id from pgflow.runs where run_id = any(v_run_ids) order by run_id for no key update skip locked
+        );
+    else
+        perform 1 from pgflow.runs where run_id = any(v_run_ids) order by run_id for no key update;
+    end if;
+    -- Read after the wait: a lease is not lost before it began.
+    v_now := pgflow.now();
 
     with taken as materialized (
-        select t.run_id, t.step_index, t.task_index, t.lease_seq, t.failures, t.worker_id, t.started_at,
-               p_lost and t.lost_leases >= p_max_lost_leases as is_final,
-               case when p_lost and t.lost_leases > 0 then pgflow.backoff_s(t.lost_leases, 1, 300) else 0 end as delay_s
+        select t.run_id, t.step_index, t.task_index, t.lease_seq, t.failures, t.worker_id, t.started_at, l.is_lost,
+               l.is_lost and t.lost_leases >= p_max_lost_leases as is_final,
+               case when l.is_lost and t.lost_leases > 0 then pgflow.backoff_s(t.lost_leases, 1, 300) else 0 end
+                   as delay_s
         from pgflow.step_tasks as t
+        cross join lateral (
+            select p_lost and (t.session_id in (select unnest(p_uncounted_session_ids))) is not true as is_lost
+        ) as l
         where t.session_id = any(p_session_ids) and t.status = 'started'
           -- A lease that came in since is of a run that is not locked here: the next sweep or comparison finds it.
           -- (`is true` and `not in` are hashed, whatever the number of tasks.)
@@ -39,7 +56,7 @@ begin
                   as k (run_id, step_index, task_index, lease_seq)
           )
         order by t.run_id, t.step_index, t.task_index
-        for no key update
+        for no key update of t
     ),
     booked as (
         insert into pgflow.task_errors (
@@ -47,7 +64,7 @@ begin
         )
         select run_id, step_index, task_index, lease_seq, failures + 1, 'LEASE_LOST',
                'the worker vanished: its stream broke and was not resumed in time', worker_id, started_at, v_now
-        from taken where p_lost
+        from taken where is_lost
         on conflict do nothing
     ),
     failed as (
@@ -63,7 +80,7 @@ begin
            array_agg(task_index) filter (where not is_final) as task_indexes,
            array_agg(delay_s::float8) filter (where not is_final) as delays_s,
            array_agg(0) filter (where not is_final) as zeros,
-           array_agg(p_lost::int) filter (where not is_final) as losses,
+           array_agg(is_lost::int) filter (where not is_final) as losses,
            array_agg(run_id) filter (where is_final) as final_run_ids,
            array_agg(step_index) filter (where is_final) as final_step_indexes,
            array_agg(task_index) filter (where is_final) as final_task_indexes

@@ -1,9 +1,11 @@
 -- Opens a session: nothing -> open, for one lease from now. Returns the worker's interned id.
+--   Locks: the worker's name. Raises 55P03 when somebody keeps it for 3 s, see resume_session.
 create or replace function pgflow.open_session(
     p_session_id uuid, p_instance_hash bytea, p_coordinator_id uuid, p_worker_name text, p_sdk text,
     p_lease_ms int, p_grace_ms int
 ) returns int
 language plpgsql
+set lock_timeout = '3s'
 as $$
 declare
     v_now timestamptz := pgflow.now();

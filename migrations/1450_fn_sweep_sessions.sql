@@ -1,9 +1,11 @@
 -- Ends sessions whose lease ran out, finds leases that raced the end of theirs, and forgets sessions that ended more than
 -- 10 minutes ago.
---   session: open -> closed, its tasks lost. Returns the sessions that ran out now: call again until there are none,
---   since a sweep takes back some 10,000 tasks at most (whole sessions, at least one), and leases that raced go first.
+--   session: open -> closed, its tasks lost; those of a lease that raced count no loss. Returns the sessions that ran out
+--   now: call again until there are none, since a sweep takes back some 10,000 tasks of each kind at most (whole
+--   sessions, at least one).
 --   Call it only after a whole lease of unbroken contact with the database, else an outage kills healthy workers'
---   tasks. Locks: sessions (SKIP LOCKED: one that is being resumed is alive), then runs.
+--   tasks. Locks: sessions (SKIP LOCKED: one that is being resumed is alive), then runs. When somebody keeps a run for
+--   3 s, the tasks of the other runs go back all the same, and later sweeps take back the rest, which counts no loss.
 create or replace function pgflow.sweep_sessions(p_limit int default 500, p_max_lost_leases int default 5)
 returns setof uuid
 language plpgsql
@@ -12,12 +14,13 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_bitmapscan = off
 set jit = off
+set lock_timeout = '3s'
 as $$
 declare
     c_max_tasks constant int := 10000;
     v_now constant timestamptz := pgflow.now();
-    v_session_ids uuid[];
-    v_are_expired boolean := false;
+    v_raced uuid[];
+    v_expired uuid[];
 begin
     delete from pgflow.sessions as s
     where s.session_id = any(array(
@@ -27,43 +30,50 @@ begin
         order by o.session_id limit p_limit for update skip locked
     ));
 
-    -- One of the two in a transaction: a second round of run locks could meet another's first. The races are few and
-    -- soon over; the other way round, a worker that dies every second would leave their tasks where they are for ever.
-    v_session_ids := array(
+    v_raced := array(
         select s.session_id from pgflow.sessions as s
         where s.closed_at is not null
           and exists (select from pgflow.step_tasks as t where t.session_id = s.session_id)
         order by s.session_id limit p_limit for update skip locked
     );
-    if cardinality(v_session_ids) = 0 then
-        v_are_expired := true;
-        v_session_ids := array(
-            select session_id from pgflow.sessions
-            where closed_at is null and lease_until < v_now
-            order by session_id limit p_limit for update skip locked
-        );
-    end if;
-    v_session_ids := array(
-        select held.session_id
-        from (
-            select u.session_id, u.item, sum(n.task_count) over (order by u.item) as task_count
-            from unnest(v_session_ids) with ordinality as u (session_id, item)
-            cross join lateral (
-                select count(*) as task_count from pgflow.step_tasks as t where t.session_id = u.session_id
-            ) as n
-        ) as held
-        where held.item = 1 or held.task_count <= c_max_tasks
+    v_expired := array(
+        select session_id from pgflow.sessions
+        where closed_at is null and lease_until < v_now
+        order by session_id limit p_limit for update skip locked
     );
-    if cardinality(v_session_ids) = 0 then
+    -- Each kind has a bound of its own: neither workers that die all the time nor races whose run somebody keeps may
+    -- hide the other kind.
+    select array_agg(held.session_id) filter (where not held.is_expired),
+           array_agg(held.session_id) filter (where held.is_expired)
+    into v_raced, v_expired
+    from (
+        select u.session_id, u.is_expired, row_number() over kind as position, sum(n.task_count) over kind as task_count
+        from (
+            select session_id, false from unnest(v_raced) as r (session_id)
+            union all
+            select session_id, true from unnest(v_expired) as e (session_id)
+        ) as u (session_id, is_expired)
+        cross join lateral (
+            select count(*) as task_count from pgflow.step_tasks as t where t.session_id = u.session_id
+        ) as n
+        window kind as (partition by u.is_expired order by u.session_id)
+    ) as held
+    where held.position = 1 or held.task_count <= c_max_tasks;
+    if v_raced is null and v_expired is null then
         return;
     end if;
-    if v_are_expired then
-        update pgflow.sessions set closed_at = v_now where session_id = any(v_session_ids);
-        delete from pgflow.session_handlers where session_id = any(v_session_ids);
-    end if;
-    perform pgflow.return_leases(v_session_ids, v_are_expired, p_max_lost_leases);
-    if v_are_expired then
-        return query select unnest(v_session_ids);
-    end if;
+
+    update pgflow.sessions set closed_at = v_now where session_id = any(v_expired);
+    delete from pgflow.session_handlers where session_id = any(v_expired);
+    -- Both kinds at once: a second round of run locks in one transaction could meet another's first.
+    begin
+        perform pgflow.return_leases(
+            v_raced || v_expired, true, p_max_lost_leases, p_uncounted_session_ids => v_raced);
+    exception when lock_not_available then
+        perform pgflow.return_leases(
+            v_raced || v_expired, true, p_max_lost_leases, p_uncounted_session_ids => v_raced,
+            p_skip_locked => true);
+    end;
+    return query select unnest(v_expired);
 end
 $$;

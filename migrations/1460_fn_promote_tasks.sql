@@ -14,7 +14,7 @@ set jit = off
 set lock_timeout = '1s'
 as $$
 declare
-    v_now constant timestamptz := pgflow.now();
+    v_now timestamptz := pgflow.now();
     v_run_ids uuid[];
     v_task record;
 begin
@@ -37,6 +37,8 @@ begin
         exception when lock_not_available then
             v_run_ids := '{}';
         end;
+        -- Read after the wait: more may be due, and what is not is due sooner.
+        v_now := pgflow.now();
     end if;
     select array_agg(due.run_id) as run_ids, array_agg(due.step_index) as step_indexes,
            array_agg(due.task_index) as task_indexes, array_agg(s.route_id) as route_ids

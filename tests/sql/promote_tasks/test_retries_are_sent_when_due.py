@@ -110,6 +110,24 @@ async def test_a_promoter_that_waited_in_vain_says_what_is_overdue(engines: list
     assert (await _promote(second)).promoted == 1
 
 
+async def test_the_next_is_due_that_much_sooner_when_the_promoter_waited(
+    engines: list[Transitions], conn: psycopg.AsyncConnection[Any]
+) -> None:
+    first, second = engines
+    run_id, later = await _broken(first, 2)
+    await first.rows(
+        "update pgflow.step_tasks set available_at = pgflow.now() + interval '1 hour' where run_id = %s", later
+    )
+    async with first.conn.transaction():
+        await _lock(first, run_id)
+        promoting = asyncio.create_task(_promote(second))
+        await someone_waits(conn)
+        (left_ms,) = await values(
+            conn, "select extract(epoch from max(available_at) - clock_timestamp())::float8 * 1000 from pgflow.step_tasks"
+        )
+    assert (await promoting).next_due_ms <= left_ms
+
+
 async def test_a_retry_that_is_cancelled_meanwhile_is_not_sent(
     engines: list[Transitions], conn: psycopg.AsyncConnection[Any]
 ) -> None:

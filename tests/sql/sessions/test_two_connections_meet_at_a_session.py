@@ -210,3 +210,65 @@ async def test_nobody_waits_for_ever_for_a_run_that_somebody_keeps(engines: list
     await _sweep(second)
     assert await values(second.conn, "select lost_leases from pgflow.step_tasks where status = 'queued'") == [0]
     assert await _renew(second, said_goodbye, vanished, moved) == {vanished, moved}
+
+
+async def test_a_sweep_goes_on_around_a_run_that_somebody_keeps(engines: list[Transitions]) -> None:
+    """What it leaves behind hides neither sessions that run out later nor leases that raced, and counts no loss."""
+    first, second = engines
+    await first.start_many("one", 4)
+    sessions = [await first.open_session() for _ in range(4)]
+    runs = [(await first.lease(session, 1))[0].run_id for session in sessions]
+    run_out = "update pgflow.sessions set lease_until = pgflow.now() - interval '1 s' where session_id = any(%s)"
+
+    async def losses() -> dict[UUID, int]:
+        rows = await second.rows("select run_id, lost_leases from pgflow.step_tasks where status = 'queued'")
+        return {row.run_id: row.lost_leases for row in rows}
+
+    await first.rows(run_out, sessions[:2])
+    async with first.conn.transaction():
+        await first.rows("select 1 from pgflow.runs where run_id = %s for no key update", runs[0])
+        async with asyncio.timeout(60):
+            assert {*await _sweep(second)} == {*sessions[:2]}
+            assert await losses() == {runs[1]: 1}
+            await second.rows(run_out, sessions[2:3])
+            # As a lease leaves it that was under way while its session ended.
+            await second.rows("update pgflow.sessions set closed_at = pgflow.now() where session_id = %s", sessions[3])
+            assert await _sweep(second) == [sessions[2]]
+        assert await losses() == {runs[1]: 1, runs[2]: 1, runs[3]: 0}
+    assert await _sweep(second) == []
+    assert await losses() == {runs[0]: 0, runs[1]: 1, runs[2]: 1, runs[3]: 0}
+
+
+async def test_a_lease_is_not_lost_before_it_began(engines: list[Transitions]) -> None:
+    first, second = engines
+    await first.define("many", maps=["work"], work=[])
+    run_id = await first.start("many", [1, 2])
+    session = await first.open_session()
+    await first.lease(session, 1)
+    async with first.conn.transaction():
+        await first.rows("select 1 from pgflow.runs where run_id = %s for no key update", run_id)
+        closing = asyncio.create_task(second.close(session, lost=True))
+        async with await psycopg.AsyncConnection.connect(first.conn.info.dsn, autocommit=True) as third:
+            await someone_waits(third)
+        await first.lease(session, 1)
+    assert await closing == 2
+    assert await values(first.conn, "select failed_at >= started_at from pgflow.task_errors") == [True, True]
+
+
+@pytest.mark.parametrize("kept", ["pgflow.workers", "pgflow.handler_details"])
+async def test_a_hello_gives_up_on_what_somebody_keeps(engines: list[Transitions], kept: str) -> None:
+    """As a pool full of resumes, a pool full of Hellos that wait has no connection left to renew leases with."""
+    first, second = engines
+    serve = "select pgflow.serve_handlers(%s, '{\"\"}', '{h}', '{x}', '{text}', '{null}', '{null}', '{null}')"
+    await first.rows(serve, await first.open_session())
+    await first.rows("update pgflow.handler_details set seen_at = seen_at - interval '1 hour'")
+    session = await first.open_session()
+    async with first.conn.transaction():
+        await first.rows(f"select 1 from {kept} for update")
+        async with asyncio.timeout(30):
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                if kept == "pgflow.workers":
+                    await second.open_session()
+                else:
+                    await second.rows(serve, session)
+    await second.rows(serve, await second.open_session())
