@@ -22,6 +22,8 @@ set enable_mergejoin = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
+-- Joins as they are written: from a route to all steps of its handler would be quadratic where flows share handlers.
+set join_collapse_limit = 1
 set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
