@@ -1,7 +1,7 @@
--- Ends sessions whose lease ran out, finds leases that raced the end of theirs, and forgets sessions that ended more than
--- 10 minutes ago.
---   session: open -> closed, its tasks lost; those of a lease that raced count no loss. Returns the sessions that ran out
---   now: call again until there are none, since a sweep takes back some 10,000 tasks of each kind at most (whole
+-- Ends sessions whose lease ran out, finds leases that raced the end of theirs, and forgets sessions that ended more
+-- than 10 minutes ago.
+--   session: open -> closed, its tasks lost; those of a lease that raced count no loss. Returns the sessions that ran
+--   out now: call again until there are none, since a sweep takes back some 10,000 tasks of each kind at most (whole
 --   sessions, at least one).
 --   Call it only after a whole lease of unbroken contact with the database, else an outage kills healthy workers'
 --   tasks. Locks: sessions (SKIP LOCKED: one that is being resumed is alive), then runs. When somebody keeps a run for

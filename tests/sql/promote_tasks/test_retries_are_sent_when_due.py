@@ -123,7 +123,8 @@ async def test_the_next_is_due_that_much_sooner_when_the_promoter_waited(
         promoting = asyncio.create_task(_promote(second))
         await someone_waits(conn)
         (left_ms,) = await values(
-            conn, "select extract(epoch from max(available_at) - clock_timestamp())::float8 * 1000 from pgflow.step_tasks"
+            conn,
+            "select extract(epoch from max(available_at) - clock_timestamp())::float8 * 1000 from pgflow.step_tasks",
         )
     assert (await promoting).next_due_ms <= left_ms
 

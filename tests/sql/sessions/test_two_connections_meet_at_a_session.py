@@ -266,9 +266,7 @@ async def test_a_hello_gives_up_on_what_somebody_keeps(engines: list[Transitions
     async with first.conn.transaction():
         await first.rows(f"select 1 from {kept} for update")
         async with asyncio.timeout(30):
+            hello = second.open_session() if kept == "pgflow.workers" else second.rows(serve, session)
             with pytest.raises(psycopg.errors.LockNotAvailable):
-                if kept == "pgflow.workers":
-                    await second.open_session()
-                else:
-                    await second.rows(serve, session)
+                await hello
     await second.rows(serve, await second.open_session())
