@@ -5,18 +5,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import contextlib
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
 import orjson
 from google.protobuf.message import DecodeError
+from grpc_status import rpc_status
 
 from stepgres.v1 import worker_pb2, worker_pb2_grpc
 from stepgres_service.api.convert_work import FrameWriter, hello_from, schemas_in, welcome_to
 from stepgres_service.api.malformed import unreadable
 from stepgres_service.api.payloads import JsonChecker
 from stepgres_service.api.schemas import SchemaChecker
+from stepgres_service.api.status import to_status
 from stepgres_service.engine.registry import Hello
 from stepgres_service.engine.results import Outcome, TaskResult, Verdict
 from stepgres_service.engine.sessions import AckItem, Session
@@ -56,6 +60,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._payloads = payloads
         self._coordinator = coordinator
         self._schemas = SchemaChecker()
+        self._hanging_up: set[asyncio.Task[None]] = set()
         self._writer = FrameWriter(engine.definitions, engine.settings)
 
     async def Work(
@@ -64,19 +69,45 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         """One stream: reads in a task of its own, writes here."""
         hello = await self._hello(request_iterator)
         session, resumed = await self._engine.registry.open(hello)
+        session.cut = self._cutter(session, context)
+        loop = asyncio.get_running_loop()
         reader: asyncio.Task[None] | None = None
         try:
             yield welcome_to(session, resumed, self._coordinator, self._engine.settings)
             reader = asyncio.create_task(self._read(session, request_iterator), name="reader")
             while True:
                 for frame in self._writer.frames(await session.outgoing()):
+                    session.writing_since = loop.time()
                     yield frame
+                session.writing_since = math.inf
         except _StreamClosed:
             return
         finally:
             if reader is not None:
                 reader.cancel()
             self._engine.registry.broken(session)
+
+    def _cutter(self, session: Session, context: _Context) -> Callable[[], None]:
+        """Ends the stream whatever it is waiting for; called from its own task."""
+        stream = asyncio.current_task()
+        assert stream is not None
+
+        async def hang_up() -> None:
+            assert session.ended is not None
+            status = rpc_status.to_status(to_status(session.ended))
+            with contextlib.suppress(Exception):  # always: abort() raises even when all went well
+                await context.abort(status.code, status.details, status.trailing_metadata)
+
+        def cut() -> None:
+            # Nothing of ours runs while gRPC waits for the worker to read. The status goes behind what waits: a worker
+            # that was only asleep finds it when it wakes up.
+            if not stream.done():
+                stream.cancel()
+                task = asyncio.create_task(hang_up(), name="hang up")
+                self._hanging_up.add(task)
+                task.add_done_callback(self._hanging_up.discard)
+
+        return cut
 
     async def _hello(self, requests: AsyncIterator[worker_pb2.WorkRequest]) -> Hello:
         try:
@@ -135,7 +166,14 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
                 message = progress.message.replace("\x00", "\ufffd")[:200]
                 self._engine.progress.report(progress.token, min(1.0, max(0.0, progress.fraction)), message)
 
-    async def _results(self, session: Session, results: Iterable[worker_pb2.Result]) -> None:
+    async def _results(self, session: Session, results: Sequence[worker_pb2.Result]) -> None:
+        waiting, allowed = session.unacked + session.unread + len(results), 2 * self._engine.settings.max_credits
+        if waiting > allowed:
+            raise ResourceExhausted(
+                f"result_batch.results: {waiting} results wait for their ack, at most {allowed} are allowed; send each "
+                "result once, and read the acks",
+                reason=Reason.TOO_MANY_RESULTS,
+            )
         taken: list[TaskResult] = []
         refused: list[AckItem] = []
         session_id = session.id
@@ -149,13 +187,6 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             session.send_acks(refused)
         if taken:
             session.unacked += len(taken)
-            allowed = 2 * self._engine.settings.max_credits
-            if session.unacked > allowed:
-                raise ResourceExhausted(
-                    f"result_batch.results: {session.unacked} results wait for their ack, at most {allowed} are allowed; "
-                    "send each result once and wait for its ack",
-                    reason=Reason.TOO_MANY_RESULTS,
-                )
             self._engine.completions.add(taken)
 
     async def _result(self, session: Session, token: bytes, result: worker_pb2.Result) -> TaskResult:

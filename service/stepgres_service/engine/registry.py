@@ -15,7 +15,7 @@ from stepgres_service.engine.dispatch import TIMEOUT_SLACK_S, Dispatcher
 from stepgres_service.engine.sessions import DrainNotice, Session, Stop
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.tokens import Token, decode_token
-from stepgres_service.errors import Aborted, Reason, ResourceExhausted, StepgresError, Unavailable
+from stepgres_service.errors import Aborted, DeadlineExceeded, Reason, ResourceExhausted, StepgresError, Unavailable
 from stepgres_service.store.sessions import ResumedSession, ServedHandler, SessionStore
 
 _log = structlog.get_logger(__name__)
@@ -62,6 +62,12 @@ class SessionRegistry:
         self._settings = settings
         self._on_opened = on_opened
         self._graces: dict[bytes, asyncio.Task[None]] = {}
+        #: Sessions on their way through the database.
+        self._opening = 0
+        #: Ends that the database is being told of.
+        self._closing: set[asyncio.Task[None]] = set()
+        #: Sessions that said Goodbye while the database was away.
+        self._unclosed: list[Session] = []
         self._draining = False
 
     @property
@@ -81,25 +87,23 @@ class SessionRegistry:
         Raises:
             Unavailable: the coordinator is draining, or the database is away.
             ResourceExhausted: as many streams as allowed are served.
+            Aborted: while this resume was under way, another stream resumed the same session.
         """
-        if self._draining:
-            raise Unavailable(
-                "this coordinator is shutting down; connect to another", reason=Reason.DRAINING, retry_after_s=1.0
-            )
-        if len(self.sessions) >= self._settings.max_streams and not (
-            hello.session_id and hello.session_id.bytes in self.sessions
-        ):
-            raise ResourceExhausted(
-                f"this coordinator serves {self._settings.max_streams} streams already; connect to another, or raise "
-                "STEPGRES_MAX_STREAMS",
-                reason=Reason.TOO_MANY_STREAMS,
-                retry_after_s=5.0,
-            )
-        held = [decode_token(token) for token in hello.held_tokens]
-        session = await self._resume(hello, held) if hello.session_id else None
-        resumed = session is not None
-        if session is None:
-            session = await self._open(hello)
+        self._refuse_if_draining()
+        self._refuse_if_full(hello)
+        self._opening += 1
+        try:
+            session = await self._resume(hello) if hello.session_id else None
+            resumed = session is not None
+            if session is None:
+                session = await self._open(hello)
+        finally:
+            self._opening -= 1
+        # From here to the end nothing is awaited: what was checked stays true.
+        if self._draining and not resumed:
+            self._close_soon(session)
+        self._refuse_if_draining()
+        self._take_over(session)
         lost = [token for token in hello.held_tokens if token not in session.leases]
         if lost:
             session.send_control(Stop(lost, "the lease is over: it was recorded, expired or cancelled", lost=True))
@@ -107,6 +111,25 @@ class SessionRegistry:
         self._on_opened()
         _log.info("worker connected", worker=session.worker, session=str(UUID(bytes=session.id)), resumed=resumed)
         return session, resumed
+
+    def _refuse_if_draining(self) -> None:
+        if self._draining:
+            raise Unavailable(
+                "this coordinator is shutting down; connect to another", reason=Reason.DRAINING, retry_after_s=1.0
+            )
+
+    def _refuse_if_full(self, hello: Hello) -> None:
+        old = self.sessions.get(hello.session_id.bytes) if hello.session_id else None
+        if old is not None and old.connected:
+            return  # one stream takes the place of another
+        streams = self._opening + sum(session.connected for session in self.sessions.values())
+        if streams >= self._settings.max_streams:
+            raise ResourceExhausted(
+                f"this coordinator serves {self._settings.max_streams} streams already; connect to another, or raise "
+                "STEPGRES_MAX_STREAMS",
+                reason=Reason.TOO_MANY_STREAMS,
+                retry_after_s=5.0,
+            )
 
     async def _open(self, hello: Hello) -> Session:
         session_id = uuid4()
@@ -121,9 +144,10 @@ class SessionRegistry:
         )
         return self._session(hello, session_id, 1, worker_id)
 
-    async def _resume(self, hello: Hello, held: Sequence[Token | None]) -> Session | None:
+    async def _resume(self, hello: Hello) -> Session | None:
         session_id = hello.session_id
         assert session_id is not None
+        held = [decode_token(token) for token in hello.held_tokens]
         mine = [(i, t) for i, t in enumerate(held) if t is not None and t.session_id == session_id.bytes]
         resumed = await self._store.resume(
             session_id,
@@ -135,8 +159,8 @@ class SessionRegistry:
         )
         if resumed is None:
             return None
-        self._forget(session_id.bytes, "the session was resumed on another stream")
         session = self._session(hello, session_id, resumed.epoch, resumed.worker_id)
+        self._take_over(session)  # at once: the stream before must get no more tasks
         await self._adopt(session, resumed, [(hello.held_tokens[i], t) for i, t in mine])
         return session
 
@@ -164,24 +188,50 @@ class SessionRegistry:
 
     # ------------------------------------------------------------------------------------------------ ending
 
-    def _forget(self, session_id: bytes, reason: str) -> None:
-        """Drops what this coordinator still has of a session that lives on elsewhere."""
-        grace = self._graces.pop(session_id, None)
+    def _take_over(self, session: Session) -> None:
+        """Drops what this coordinator still has of the streams that a session had before.
+
+        Raises:
+            Aborted: a later resume overtook this one.
+        """
+        taken = Aborted("the session was resumed on another stream", reason=Reason.SESSION_TAKEN)
+        old = self.sessions.get(session.id)
+        if old is None:
+            return
+        if old.epoch > session.epoch:
+            raise taken
+        grace = self._graces.pop(session.id, None)
         if grace is not None:
             grace.cancel()
-        old = self.sessions.get(session_id)
-        if old is not None:
-            self._dispatcher.remove(old)
-            old.end(Aborted(reason, reason=Reason.SESSION_TAKEN))
+        self._dispatcher.remove(old)
+        old.end(taken)
 
     async def goodbye(self, session: Session) -> None:
         """Ends a session whose worker said Goodbye: what it holds goes back at once and counts as nothing."""
         self._dispatcher.remove(session)
-        await self._close([session], lost=False)
+        # In a task of its own: a worker that breaks its stream after this word has said it all the same.
+        await asyncio.shield(self._close_soon(session))
+
+    def _close_soon(self, session: Session) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._close([session], lost=False), name="goodbye")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return task
+
+    async def close_again(self) -> None:
+        """Ends the sessions that said Goodbye while the database was away, before a sweep counts them as lost.
+
+        Raises:
+            StepgresError: it still is.
+        """
+        while self._unclosed:
+            sessions = self._unclosed[:]
+            await self._store.close([s.id for s in sessions], [s.epoch for s in sessions], lost=False)
+            del self._unclosed[: len(sessions)]
 
     def broken(self, session: Session) -> None:
         """Hears that a stream broke: the session waits for its grace, then its leases are lost."""
-        if self.sessions.get(session.id) is not session:
+        if self.sessions.get(session.id) is not session or not session.connected:
             return
         session.connected = False
         session.credits = 0
@@ -195,6 +245,19 @@ class SessionRegistry:
             self._dispatcher.remove(session)
             await self._close([session], lost=True)
 
+    def unread(self, session: Session) -> None:
+        """Breaks a stream whose worker does not read: it cannot be told anything now."""
+        _log.warning("worker does not read its stream", worker=session.worker, leases=len(session.leases))
+        session.end(
+            DeadlineExceeded(
+                f"the worker read nothing for {self._settings.lease_s:g} s while frames waited; read the stream, whatever "
+                "the handlers do",
+                reason=Reason.WORKER_SILENT,
+            )
+        )
+        session.cut()
+        self.broken(session)
+
     def expelled(self, session: Session, error: StepgresError) -> None:
         """Ends a session that the database does not know as ours any more."""
         self._dispatcher.remove(session)
@@ -204,8 +267,12 @@ class SessionRegistry:
         try:
             await self._store.close([s.id for s in sessions], [s.epoch for s in sessions], lost=lost)
         except StepgresError as error:
-            # Nobody renews it any more: the sweep takes its leases back when they run out.
-            _log.warning("a session could not be closed; it will expire", error=error.message)
+            if lost:
+                # Nobody renews it any more: the sweep takes its leases back when they run out.
+                _log.warning("a session could not be closed; it will expire", error=error.message)
+            else:
+                self._unclosed.extend(sessions)
+                _log.warning("a session could not be closed; it is tried again", error=error.message)
 
     # ------------------------------------------------------------------------------------------------ shutdown
 
@@ -219,6 +286,7 @@ class SessionRegistry:
 
     async def stop(self) -> None:
         """Ends every stream; the sessions live on in the database for their workers to resume elsewhere."""
+        self._draining = True
         for grace in self._graces.values():
             grace.cancel()
         self._graces.clear()
@@ -229,3 +297,5 @@ class SessionRegistry:
                     "the coordinator has shut down; resume at another", reason=Reason.DRAINING, retry_after_s=0.1
                 ),
             )
+        # What locks let them wait for is bounded, and less than a lease.
+        await asyncio.gather(*self._closing, return_exceptions=True)

@@ -47,6 +47,7 @@ class Renewals(Loop):
     async def run_once(self) -> float:
         """Renews and compares."""
         self._expel_silent()
+        await self._registry.close_again()
         sessions = list(self._registry.sessions.values())
         if sessions:
             now = asyncio.get_running_loop().time()
@@ -78,7 +79,11 @@ class Renewals(Loop):
     def _expel_silent(self) -> None:
         now = asyncio.get_running_loop().time()
         for session in list(self._registry.sessions.values()):
-            if session.connected and now - session.last_seen > self._settings.lease_s:
+            if not session.connected:
+                continue
+            if now - session.writing_since > self._settings.lease_s:
+                self._registry.unread(session)
+            elif now - session.last_seen > self._settings.lease_s:
                 session.end(
                     DeadlineExceeded(
                         f"nothing came from the worker for {self._settings.lease_s:g} s; send some frame at least every "

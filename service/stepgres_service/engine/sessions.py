@@ -7,12 +7,16 @@ gets no new ones. All of this is memory of one coordinator on one event loop; th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from stepgres_service.errors import Reason, StepgresError
 from stepgres_service.store.tasks import LeasedTask
+
+#: Seconds in which a stream that the engine ended can still write what waits, and say why it ends.
+_LAST_WORDS_S = 5.0
 
 
 @dataclass(slots=True)
@@ -72,6 +76,7 @@ class Session:
         "_wake",
         "connected",
         "credits",
+        "cut",
         "ended",
         "epoch",
         "grace_s",
@@ -83,6 +88,7 @@ class Session:
         "unacked",
         "worker",
         "worker_id",
+        "writing_since",
     )
 
     def __init__(
@@ -113,8 +119,17 @@ class Session:
         self.last_seen = asyncio.get_running_loop().time()
         #: Why the engine ended the stream; None while it lives.
         self.ended: StepgresError | None = None
+        #: Monotonic time since which a frame waits for the worker to read; infinite while none does.
+        self.writing_since = math.inf
+        #: Breaks the stream without a word; set by who serves it.
+        self.cut: Callable[[], object] = lambda: None
         self._outgoing = Outgoing()
         self._wake = asyncio.Event()
+
+    @property
+    def unread(self) -> int:
+        """Verdicts that wait to be written."""
+        return len(self._outgoing.acks)
 
     def grant(self, credits: int) -> None:
         """Adds credits, cut to what the session may have in all."""
@@ -138,10 +153,11 @@ class Session:
         self._wake.set()
 
     def end(self, error: StepgresError) -> None:
-        """Makes the stream end with an error; the first one counts."""
+        """Makes the stream end with an error, or without it when the worker does not read; the first one counts."""
         if self.ended is None:
             self.ended = error
             self._wake.set()
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, lambda: self.cut())
 
     async def outgoing(self) -> Outgoing:
         """Waits for something to write and takes it.
