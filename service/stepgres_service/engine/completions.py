@@ -15,6 +15,7 @@ that somebody else has locked wait aside, so that nobody waits for them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections import deque
@@ -289,16 +290,17 @@ class Completions:
 
         Without it they are not handed out: the comparison frees them, or they are cancelled with their deleted flow.
         """
-        away = False
+        known = self._definitions.get
+        missing: dict[int, int] = {}
         for leased in exchange.leased:
-            for version_id, step_index in {(t.version_id, t.step_index) for t in leased}:
-                if self._definitions.get(version_id, step_index) is None and not away:
-                    try:
-                        await self._definitions.load(version_id, step_index)
-                    except StepgresError:
-                        away = True  # the others would only wait as long again
-                if self._definitions.get(version_id, step_index) is None:
-                    leased[:] = [task for task in leased if task.version_id != version_id]
+            for task in leased:
+                if known(task.version_id, task.step_index) is None:
+                    missing[task.version_id] = max(task.step_index, missing.get(task.version_id, 0))
+        if missing:
+            with contextlib.suppress(StepgresError):
+                await self._definitions.load_all(missing)
+            for leased in exchange.leased:
+                leased[:] = [task for task in leased if known(task.version_id, task.step_index) is not None]
 
     def _settle_leases(self, batch: _Batch, leased: list[list[LeasedTask]] | None) -> None:
         back: list[TaskResult] = []

@@ -153,11 +153,10 @@ class FlowStore:
             rows = await (await conn.execute(query, (prefix, after, limit))).fetchall()
             return await self._read(conn, [row[0] for row in rows], with_steps=with_steps)
 
-    async def load_version(self, version_id: int) -> Flow | None:
-        """Reads a version by its key; None when its flow was deleted."""
+    async def load_versions(self, version_ids: Sequence[int]) -> dict[int, Flow]:
+        """Reads versions by their keys; those of deleted flows are left out."""
         async with self._database.connection() as conn:
-            found = await self._read(conn, [version_id])
-        return found[0] if found else None
+            return {flow.version_id: flow for flow in await self._read(conn, version_ids)}
 
     async def delete(self, flow: str, *, force: bool) -> int:
         """Deletes a flow; returns how many runs were cancelled.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,10 +26,15 @@ class Store:
 
     def __init__(self) -> None:
         self.reads: list[asyncio.Future[Flow | None]] = []
+        self.asked: list[list[int]] = []
 
-    async def load_version(self, version_id: int) -> Flow | None:
+    async def load_versions(self, version_ids: list[int]) -> dict[int, Flow]:
+        self.asked.append(version_ids)
         self.reads.append(asyncio.get_running_loop().create_future())
-        return await self.reads[-1]
+        found = await self.reads[-1]
+        return (
+            {} if found is None else {version_id: replace(found, version_id=version_id) for version_id in version_ids}
+        )
 
 
 @pytest.fixture
@@ -145,3 +151,25 @@ async def test_the_version_that_nobody_asked_for_the_longest_is_forgotten(cache,
     await filled(cache, store, flow(3, None))
 
     assert [cache.get(version_id, 0) is not None for version_id in (1, 2, 3)] == [True, False, True]
+
+
+async def test_many_are_read_in_one_go_beside_what_is_under_way(cache, store):
+    single = await asked(cache, 1)
+    several = asyncio.create_task(cache.load_all({1: 0, 2: 0, 3: 1}))
+    await settled()
+    assert store.asked == [[1], [2, 3]]
+    store.reads[0].set_result(flow(1, None))
+    store.reads[1].set_result(flow(2, None, None))
+
+    await several
+
+    assert (await single) == flow(1, None)
+    assert (cache.get(2, 0) is not None, cache.get(3, 1) is not None) == (True, True)
+    assert len(store.reads) == 2
+
+
+async def test_large_versions_are_forgotten_sooner_but_never_those_of_a_batch(store):
+    cache = DefinitionCache(store, max_bytes=1)
+    await filled(cache, store, *(flow(number, None) for number in range(1, 2003)))
+
+    assert [cache.get(number, 0) is not None for number in (1, 2, 3, 2002)] == [False, False, True, True]
