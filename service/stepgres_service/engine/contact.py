@@ -14,21 +14,28 @@ class Contact:
 
     Args:
         clock: monotonic seconds.
+        max_gap_s: seconds between two successes beyond which contact was broken, though nothing failed: this process
+            was asleep, or what it asked hung.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], max_gap_s: float) -> None:
         self._clock = clock
+        self._max_gap_s = max_gap_s
         self._since: float | None = None
+        self._last = 0.0
 
     def succeeded(self) -> None:
         """A statement went through."""
-        if self._since is None:
-            self._since = self._clock()
+        now = self._clock()
+        if self._since is None or now - self._last > self._max_gap_s:
+            self._since = now
+        self._last = now
 
     def failed(self) -> None:
         """A statement failed: the measure begins anew with the next success."""
         self._since = None
 
     def unbroken_s(self) -> float:
-        """Seconds since the first success after the last failure; 0 while there is none."""
-        return 0.0 if self._since is None else self._clock() - self._since
+        """Seconds since the first success after the last failure or gap; 0 while there is none."""
+        now = self._clock()
+        return 0.0 if self._since is None or now - self._last > self._max_gap_s else now - self._since

@@ -8,6 +8,8 @@ cancelled or taken: the worker is told. Both only when two comparisons in a row 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 from stepgres_service.engine.completions import Completions
 from stepgres_service.engine.contact import Contact
@@ -17,7 +19,7 @@ from stepgres_service.engine.results import Outcome, TaskResult
 from stepgres_service.engine.sessions import Session, Stop
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.tokens import encode_token
-from stepgres_service.errors import Aborted, DeadlineExceeded, Reason
+from stepgres_service.errors import Aborted, DeadlineExceeded, Reason, Unavailable
 from stepgres_service.store.sessions import SessionStore
 
 
@@ -51,13 +53,14 @@ class Renewals(Loop):
         sessions = list(self._registry.sessions.values())
         if sessions:
             now = asyncio.get_running_loop().time()
-            renewed = await self._store.renew(
-                [s.id for s in sessions],
-                [s.epoch for s in sessions],
-                round(self._settings.lease_s * 1000),
-                [s.credits for s in sessions],
-                [round((now - s.last_seen) * 1000) for s in sessions],
-            )
+            async with self._in_time():
+                renewed = await self._store.renew(
+                    [s.id for s in sessions],
+                    [s.epoch for s in sessions],
+                    round(self._settings.lease_s * 1000),
+                    [s.credits for s in sessions],
+                    [round((now - s.last_seen) * 1000) for s in sessions],
+                )
             self._contact.succeeded()
             for session in sessions:
                 if session.id not in renewed and self._registry.sessions.get(session.id) is session:
@@ -70,6 +73,18 @@ class Renewals(Loop):
                     )
             await self._compare([s for s in sessions if s.id in renewed])
         return self._settings.heartbeat_s
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """Gives up on a database that does not answer, while there is time for another try on another connection."""
+        limit_s = self._settings.lease_s / 2
+        try:
+            async with asyncio.timeout(limit_s):
+                yield
+        except TimeoutError:
+            raise Unavailable(
+                f"the database did not answer for {limit_s:g} s", reason=Reason.DATABASE_UNAVAILABLE
+            ) from None
 
     def failed(self, error: Exception) -> None:
         """An error here means that leases run out: contact begins anew."""

@@ -157,7 +157,7 @@ class Session:
         if self.ended is None:
             self.ended = error
             self._wake.set()
-            asyncio.get_running_loop().call_later(_LAST_WORDS_S, lambda: self.cut())
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.cut)
 
     async def outgoing(self) -> Outgoing:
         """Waits for something to write and takes it.

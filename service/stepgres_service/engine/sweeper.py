@@ -31,6 +31,7 @@ class Sweeper(Loop):
             self._contact.succeeded()
             return min(1.0, missing_s)
         expired = await self._store.sweep()
+        self._contact.succeeded()
         for session in expired:
             _log.info("session expired", session=session)
         # A sweep is bounded in its tasks: there may be more.

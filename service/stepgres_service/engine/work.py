@@ -53,8 +53,8 @@ class WorkEngine:
         self.settings = settings
         self.definitions = definitions
         self.tasks = TaskStore(database, settings.payloads)
-        sessions = SessionStore(database, coordinator_id, settings.max_lost_leases)
-        contact = Contact(asyncio.get_running_loop().time)
+        self._sessions = sessions = SessionStore(database, coordinator_id, settings.max_lost_leases)
+        contact = Contact(asyncio.get_running_loop().time, max(3.0, settings.lease_s / 2))
         self._lanes = [Lane(database, self.tasks) for _ in range(settings.lanes)]
         self.completions = Completions(self._lanes, definitions, settings, touch, self._ended, self._look_around)
         self.dispatcher = Dispatcher(self.tasks, definitions, settings, self.completions.kick)
@@ -106,6 +106,7 @@ class WorkEngine:
         await self._listener.stop()
         await self.completions.stop(flush_s)
         await self.registry.stop()
+        await self._sessions.stop()
 
     def unhealthy(self) -> list[str]:
         """Names of the parts that cannot do their work now; empty = healthy."""

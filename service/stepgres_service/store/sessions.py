@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 
+from stepgres_service.store.own_connection import OwnConnection
 from stepgres_service.store.pool import Database
 from stepgres_service.store.queries import load_queries
 
@@ -62,6 +63,12 @@ class SessionStore:
         self._database = database
         self._coordinator_id = coordinator_id
         self._max_lost_leases = max_lost_leases
+        #: Calls that wait behind somebody's lock may fill the pool; leases would run out meanwhile.
+        self._own = OwnConnection(database)
+
+    async def stop(self) -> None:
+        """Closes the connection that renewals have for themselves."""
+        await self._own.close()
 
     async def open(
         self,
@@ -143,7 +150,7 @@ class SessionStore:
             credits: tasks asked for and not handed out, for the list of workers.
             silent_ms: milliseconds since the last frame, for the same.
         """
-        async with self._database.connection() as conn:
+        async with self._own.use() as conn:
             cursor = conn.cursor(binary=True)
             await cursor.execute(
                 _SQL["renew_sessions"],
@@ -173,7 +180,7 @@ class SessionStore:
 
     async def leases(self, session_ids: Sequence[bytes]) -> list[tuple[bytes, bytes, int, int, int]]:
         """Leases by the database's account: (session, run, step, task, lease_seq)."""
-        async with self._database.connection() as conn:
+        async with self._own.use() as conn:
             cursor = conn.cursor(binary=True)
             await cursor.execute(_SQL["leases_of_sessions"], ([UUID(bytes=s) for s in session_ids],))
             return [(row[0], row[1], row[2], row[3], row[4]) for row in await cursor.fetchall()]

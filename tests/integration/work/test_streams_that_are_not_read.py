@@ -51,6 +51,11 @@ async def say_again_and_again(call: Any, frame: worker_pb2.WorkRequest, pause_s:
             await asyncio.sleep(pause_s)
 
 
+async def wakes_up(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
 async def test_the_tasks_of_a_worker_that_is_alive_and_never_reads_run_elsewhere(
     start_coordinator: Callable[..., Any],
 ) -> None:
@@ -73,8 +78,7 @@ async def test_the_tasks_of_a_worker_that_is_alive_and_never_reads_run_elsewhere
                     await other.take_acks(TASKS)
                     other_alive.cancel()
                 with pytest.raises(grpc.aio.AioRpcError) as refusal:
-                    while await deaf.read() is not grpc.aio.EOF:  # it wakes up
-                        pass
+                    await wakes_up(deaf)
                 await alive
         assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert reason_of(refusal.value) == "WORKER_SILENT"
