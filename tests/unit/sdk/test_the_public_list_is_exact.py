@@ -78,7 +78,7 @@ def test_every_error_is_public() -> None:
             "max_attempts=None, timeout_s=None, base_delay_s=None, max_delay_s=None, queue='')",
         ),
         (TaskError, "(message='', *, code='HANDLER_ERROR', retryable=True, retry_after_s=None)"),
-        (AsyncClient.start_run, "(flow, input=None, *, version=0, idempotency_key=None, scope='')"),
+        (AsyncClient.start_run, "(flow='', input=None, *, version=0, idempotency_key=None, scope='', plan=None)"),
         (AsyncClient.execute, "(flow, input=None, step_functions=None, *, idempotency_key=None, timeout=None)"),
         (AsyncClient.delete_flow, "(flow, *, force=False)"),
         (AsyncRun.result, "(timeout=None)"),

@@ -14,7 +14,7 @@ from ._clock import full_jitter_s
 from ._errors import RequestError, ResourceExhausted, Unavailable
 from ._flow import Step
 from ._models import Page, RunSpec
-from ._plans import plan_request, validation
+from ._plans import plan_request, start_request, validation
 from ._run import AsyncRun
 from ._transport import MAX_MESSAGE_BYTES, GrpcTransport
 
@@ -292,34 +292,38 @@ class AsyncClient:
 
     async def start_run(
         self,
-        flow: str,
+        flow: str = "",
         input: Any = None,
         *,
         version: int = 0,
         idempotency_key: str | None = None,
         scope: str = "",
+        plan: Mapping[str, Any] | Iterable[Step] | None = None,
     ) -> AsyncRun:
-        """Starts a run.
+        """Starts a run: of a flow, or of a plan that comes along.
 
         Args:
-            flow: slug of the flow.
+            flow: slug of the flow; leave it out for a plan.
             input: anything JSON can hold; `bytes` are JSON already; None = {}.
             version: 0 = the latest.
-            idempotency_key: up to 128 characters, unique per flow: the same key and input is the same run, and the
-                call is safe to repeat; None = none.
+            idempotency_key: up to 128 characters, unique per flow, and among the runs of all plans: the same key and
+                input is the same run, and the call is safe to repeat; None = none.
             scope: only workers of this scope get its tasks; empty = the common one.
+            plan: steps, or a document as in a flow file, without slug, queue and new_version. It is stored under the
+                hash of its content and goes with its last run; a step's handler is by default the step's slug.
 
         Returns:
             A handle; `.created` is False when the key had started it before.
 
         Raises:
-            InvalidArgument: the input is too large, or no array where the flow begins with a map.
+            InvalidArgument: the input is too large, or no array where the flow begins with a map; everything that is
+                wrong with the plan.
             NotFound: there is no such flow or version.
-            AlreadyExists: the key was used with another input or version.
+            AlreadyExists: the key was used with another input, version or plan.
         """
-        request = _convert.run_request(RunSpec(flow, input, version, idempotency_key, scope))
+        request = start_request(RunSpec(flow, input, version, idempotency_key, scope, plan))
         response = await self.call(_rpc.START_RUN, request, retry=bool(idempotency_key))
-        return AsyncRun(self, response.run.run_id, created=response.created)
+        return AsyncRun(self, response.run.run_id, created=response.created, flow=response.run.flow)
 
     async def start_runs(self, runs: Iterable[RunSpec]) -> list[StartResult]:
         """Starts many runs, each accepted or refused on its own; any number, in calls of up to 1,000.
@@ -333,7 +337,7 @@ class AsyncClient:
         results: list[StartResult] = []
         batch, size, repeatable = run_pb2.StartRunsRequest(), 0, True
         for spec in runs:
-            request = _convert.run_request(spec)
+            request = start_request(spec)
             length = request.ByteSize() + 8
             if batch.requests and (len(batch.requests) >= _RUNS_PER_CALL or size + length > MAX_MESSAGE_BYTES // 2):
                 results += await self._start_batch(batch, repeatable)
@@ -440,7 +444,7 @@ class AsyncClient:
 
     async def execute(
         self,
-        flow: str | Flow,
+        flow: str | Flow | Mapping[str, Any] | Iterable[Step],
         input: Any = None,
         step_functions: Mapping[str, Callable[..., Any]] | None = None,
         *,
@@ -450,7 +454,8 @@ class AsyncClient:
         """Runs a flow in this process: starts a run, serves its tasks here and nowhere else, returns its output.
 
         Args:
-            flow: a slug, or a Flow, which is registered first and brings its functions.
+            flow: a slug; a Flow, which is registered first and brings its functions; or a plan as for `start_run`, its
+                steps or a document, of which nothing stays but its run.
             input: anything JSON can hold; `bytes` are JSON already; None = {}.
             step_functions: functions by step slug (or by handler name), sync or async, `(input)` or `(input, ctx)`.
             idempotency_key: attaches to the run that this key started, or returns its output; None = a new run.

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ._errors import MissingHandlers
 from ._flow import Flow
 from ._hints import did_you_mean
+from ._models import RunSpec
+from ._plans import inline_plan, inline_plan_info
 from ._worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
     from ._client import AsyncClient
+    from ._flow import Step
     from ._models import FlowInfo
     from ._transport import Transport
 
@@ -62,7 +67,7 @@ def handlers_of(info: FlowInfo, functions: Mapping[str, Callable[..., Any]]) -> 
 async def execute(
     client: AsyncClient,
     transport: Transport,
-    flow: str | Flow,
+    flow: str | Flow | Mapping[str, Any] | Iterable[Step],
     value: Any,
     step_functions: Mapping[str, Callable[..., Any]],
     *,
@@ -70,15 +75,24 @@ async def execute(
     timeout_s: float | None,
 ) -> Any:
     """See `AsyncClient.execute`."""
-    slug = flow.slug if isinstance(flow, Flow) else flow
+    functions = dict(step_functions)
+    slug = "(inline plan)"
     try:
         async with asyncio.timeout(timeout_s) as limit:
-            if isinstance(flow, Flow):
-                await client.register(flow)
-            info = await client.get_flow(slug)
-            functions = {**(flow.functions if isinstance(flow, Flow) else {}), **step_functions}
-            handlers = handlers_of(info, functions)
-            return await _serve_one(client, transport, info, handlers, value, key)
+            if isinstance(flow, str | Flow):
+                slug = flow.slug if isinstance(flow, Flow) else flow
+                if isinstance(flow, Flow):
+                    await client.register(flow)
+                    functions = {**flow.functions, **functions}
+                info = await client.get_flow(slug)
+                spec = RunSpec(slug, value, info.version, key, scope_of(slug, key))
+            else:
+                # Steps that come one by one are gone when they are looked at a second time.
+                plan = tuple(flow) if isinstance(flow, Iterator) else flow
+                info = inline_plan_info(inline_plan(plan))
+                # The keys of plans are those of all plans, and no flow has this name.
+                spec = RunSpec("", value, 0, key, scope_of("plan:", key), plan)
+            return await _serve_one(client, transport, info, handlers_of(info, functions), spec)
     except TimeoutError as error:
         if not limit.expired():  # the deadline of a call, not ours
             raise
@@ -86,15 +100,21 @@ async def execute(
 
 
 async def _serve_one(
-    client: AsyncClient, transport: Transport, info: FlowInfo, handlers: Functions, value: Any, key: str | None
+    client: AsyncClient, transport: Transport, info: FlowInfo, handlers: Functions, spec: RunSpec
 ) -> Any:
-    scope = scope_of(info.slug, key)
-    run = await client.start_run(info.slug, value, version=info.version, idempotency_key=key, scope=scope)
+    run = await client.start_run(
+        spec.flow,
+        spec.input,
+        plan=spec.plan,
+        version=spec.version,
+        idempotency_key=spec.idempotency_key,
+        scope=spec.scope,
+    )
     result = asyncio.ensure_future(run.result())
     if not handlers:  # a flow without steps ends by itself
         return await result
-    worker = Worker(transport=transport, scope=scope, name=f"execute {info.slug}")
-    worker._attempts.learn(info)  # noqa: SLF001 the log then says how many attempts there are
+    worker = Worker(transport=transport, scope=spec.scope, name=f"execute {info.slug}")
+    worker._attempts.learn(replace(info, slug=run.flow or info.slug))  # noqa: SLF001 the log then says how many attempts there are
     for name, function in handlers.items():
         worker.step(name)(function)
     serving = asyncio.create_task(worker.serve())

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from . import _json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ._errors import RequestError
+    from ._flow import Step
 
 T = TypeVar("T")
 
@@ -451,18 +452,20 @@ class QueueInfo(Model):
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What to start, for `start_runs`."""
+    """What to start, for `start_runs`: a flow, or a plan that comes along."""
 
-    #: Slug of the flow.
-    flow: str
+    #: Slug of the flow; empty for a plan.
+    flow: str = ""
     #: Input; `bytes` are JSON already, None is {}.
     input: Any = None
     #: Version of the flow; 0 = the latest.
     version: int = 0
-    #: Up to 128 characters, unique per flow; None = none.
+    #: Up to 128 characters, unique per flow, and among the runs of all plans; None = none.
     idempotency_key: str | None = None
     #: Only workers of this scope get the tasks; empty = the common one.
     scope: str = ""
+    #: A flow that is not stored under a name: its steps, or a document as in a flow file, without slug; None = `flow`.
+    plan: Mapping[str, Any] | Iterable[Step] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
-from stepgres.v1 import common_pb2, flow_pb2
+from stepgres.v1 import common_pb2, flow_pb2, run_pb2
 
-from . import _json
+from . import _convert, _json
 from ._models import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ._flow import Step
+    from ._models import FlowInfo, RunSpec
 
 #: A plan: CreateFlowRequest as JSON with its original field names.
 Plan = Mapping[str, Any]
@@ -116,6 +119,44 @@ def plan_request(plan: Plan) -> flow_pb2.CreateFlowRequest:
         return json_format.ParseDict(document, flow_pb2.CreateFlowRequest())
     except json_format.ParseError as error:
         raise ValueError(f"plan: {error}; see `stepgres flow schema`") from error
+
+
+def inline_plan(plan: Plan | Iterable[Step]) -> flow_pb2.CreateFlowRequest:
+    """A plan that comes with a run, for the wire.
+
+    Raises:
+        ValueError: a field is unknown or of the wrong type.
+        TypeError: neither a document nor steps.
+    """
+    if isinstance(plan, Mapping):
+        return plan_request(plan)
+    return flow_pb2.CreateFlowRequest(steps=_convert.step_definitions(plan))
+
+
+def inline_plan_info(plan: flow_pb2.CreateFlowRequest) -> FlowInfo:
+    """A plan that comes with a run, as the server will store it; its slug is not known yet."""
+    flow = flow_pb2.Flow(slug="(inline plan)", version=1, max_attempts=plan.max_attempts or 3)
+    for step in plan.steps:
+        definition = flow.steps.add().definition
+        definition.CopyFrom(step)
+        definition.handler = step.handler or step.slug
+    return _convert.flow_info(flow)
+
+
+def start_request(spec: RunSpec) -> run_pb2.StartRunRequest:
+    """What to start, for the wire.
+
+    Raises:
+        TypeError: both a flow and a plan, or neither a document nor steps.
+        ValueError: the plan has an unknown field, or one of the wrong type.
+    """
+    if spec.plan is None:
+        return _convert.run_request(spec)
+    if spec.flow:
+        raise TypeError(f"flow is {spec.flow!r} and a plan is given; start one of them")
+    request = _convert.run_request(replace(spec, plan=None))
+    request.plan.CopyFrom(inline_plan(spec.plan))
+    return request
 
 
 def _without_nulls(plan: Plan) -> dict[str, Any]:

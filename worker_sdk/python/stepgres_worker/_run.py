@@ -27,14 +27,16 @@ _WATCH_CAP_S = 5.0
 class AsyncRun:
     """A run, by its id. Make it with `client.start_run(…)` or `client.run(run_id)`."""
 
-    __slots__ = ("_client", "created", "id")
+    __slots__ = ("_client", "created", "flow", "id")
 
-    def __init__(self, client: AsyncClient, run_id: str, *, created: bool) -> None:
+    def __init__(self, client: AsyncClient, run_id: str, *, created: bool, flow: str = "") -> None:
         self._client = client
         #: UUID of the run.
         self.id = run_id
         #: True when this call has started it.
         self.created = created
+        #: Slug of its flow, of an inline plan `plan:<hash>`; empty when `client.run` made the handle.
+        self.flow = flow
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"

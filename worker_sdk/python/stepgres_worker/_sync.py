@@ -202,6 +202,11 @@ class Run:
         """True when this call has started it."""
         return self._run.created
 
+    @property
+    def flow(self) -> str:
+        """Slug of its flow, of an inline plan `plan:<hash>`; empty when `client.run` made the handle."""
+        return self._run.flow
+
     def get(self, *, full: bool = True) -> RunSnapshot:
         """Reads the run as it stands; `full` with payloads. Raises NotFound."""
         return self._client.wait(self._run.get(full=full))
