@@ -3,6 +3,7 @@ what to do; nothing that a caller sends is a fault of ours."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -186,7 +187,9 @@ async def test_the_table_names_fields_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("valid", VALID)
-async def test_bad_values_are_refused_by_name(valid: str, start_coordinator: Callable[..., Any]) -> None:
+async def test_bad_values_are_refused_by_name(
+    valid: str, start_coordinator: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     rpc = valid.partition(" of ")[0]
     wrong: list[str] = []
     async with (
@@ -210,3 +213,4 @@ async def test_bad_values_are_refused_by_name(valid: str, start_coordinator: Cal
         health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         assert [line for line in lines if line["log_level"] in ("error", "critical") or "exc_info" in line] == []
+        assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

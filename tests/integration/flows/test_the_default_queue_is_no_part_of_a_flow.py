@@ -24,7 +24,11 @@ async def create(channel: grpc.aio.Channel, slug: str, **fields: Any) -> flow_pb
 
 
 async def queue_names(conn: Any) -> list[str | None]:
-    rows = await (await conn.execute("select queue_name from pgflow.queues where queue_name is distinct from 'plans' order by 1 nulls first")).fetchall()
+    rows = await (
+        await conn.execute(
+            "select queue_name from pgflow.queues where queue_name is distinct from 'plans' order by 1 nulls first"
+        )
+    ).fetchall()
     return [row[0] for row in rows]
 
 

@@ -213,8 +213,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Remedy: Remove the character, also where JSON writes it as \\u0000.
     """
     ERROR_REASON_INVALID_UTF8: _ErrorReason.ValueType  # 6
-    """A payload is not UTF-8. INVALID_ARGUMENT.
-    Remedy: Encode the payload as UTF-8.
+    """A payload or a text is not UTF-8. INVALID_ARGUMENT.
+    Remedy: Encode it as UTF-8.
     """
     ERROR_REASON_INVALID_JSON: _ErrorReason.ValueType  # 7
     """A payload is not JSON. INVALID_ARGUMENT.
@@ -441,8 +441,8 @@ ERROR_REASON_NUL_CHARACTER: ErrorReason.ValueType  # 5
 Remedy: Remove the character, also where JSON writes it as \\u0000.
 """
 ERROR_REASON_INVALID_UTF8: ErrorReason.ValueType  # 6
-"""A payload is not UTF-8. INVALID_ARGUMENT.
-Remedy: Encode the payload as UTF-8.
+"""A payload or a text is not UTF-8. INVALID_ARGUMENT.
+Remedy: Encode it as UTF-8.
 """
 ERROR_REASON_INVALID_JSON: ErrorReason.ValueType  # 7
 """A payload is not JSON. INVALID_ARGUMENT.
