@@ -155,7 +155,13 @@ class RunStarts:
                 batch.append(item)
                 size += weight
         # In the order of their keys: two coordinators that start the same keys wait for each other, but never in a circle.
-        batch.sort(key=lambda item: (item.start.flow, item.start.idempotency_key or ""))
+        # All plans share their keys.
+        batch.sort(
+            key=lambda item: (
+                item.start.flow if item.start.plan is None else "plan:",
+                item.start.idempotency_key or "",
+            )
+        )
         return batch
 
     async def _transact(self, batch: list[_Item]) -> None:
