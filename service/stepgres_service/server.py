@@ -126,6 +126,9 @@ class Coordinator:
                 ("grpc.max_send_message_length", _MESSAGE_BYTES),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
+                # Peers whose machine vanished are noticed though nothing is sent to them.
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
                 # Two coordinators on one port would share its connections without saying so.
                 ("grpc.so_reuseport", 0),
             ],

@@ -35,6 +35,7 @@ class RawWorker:
         self.cancelled: list[bytes] = []
         self.lost: list[bytes] = []
         self.drain: worker_pb2.Drain | None = None
+        self.pings = 0
         self.closed = False
         self.error: grpc.aio.AioRpcError | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -173,6 +174,8 @@ class RawWorker:
                     self.lost.extend(frame.lease_lost.tokens)
                 case "drain":
                     self.drain = frame.drain
+                case "ping":
+                    self.pings += 1
             self._changed.notify_all()
 
 

@@ -12,7 +12,7 @@ from stepgres_service.api.schemas import Fault
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.registry import Hello
 from stepgres_service.engine.results import Verdict
-from stepgres_service.engine.sessions import AckItem, DrainNotice, Outgoing, Session, Stop
+from stepgres_service.engine.sessions import AckItem, DrainNotice, Knock, Outgoing, Session, Stop
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.errors import FailedPrecondition, InvalidArgument, Reason, Violation
 from stepgres_service.model import StepType
@@ -24,6 +24,8 @@ PROTOCOL_VERSION = 1
 
 _HANDLER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,259}\Z")
 _MAX_HANDLERS = 10_000
+#: More than any token of ours; those of an answer must fit into its frames.
+_MAX_TOKEN_BYTES = 256
 _STEP_TYPES = {StepType.SINGLE: common_pb2.STEP_TYPE_SINGLE, StepType.MAP: common_pb2.STEP_TYPE_MAP}
 
 
@@ -90,6 +92,8 @@ def hello_from(frame: worker_pb2.Hello, faults: Mapping[bytes, Fault]) -> Hello:
         checks.add("session_id", Reason.FIELD_INVALID, "is none of ours; send the one of Welcome, or leave it empty")
     if frame.reconnect_grace_ms < 0:
         checks.add("reconnect_grace_ms", Reason.FIELD_OUT_OF_RANGE, f"is {frame.reconnect_grace_ms}; use 0 or more")
+    for number, token in enumerate(frame.held_tokens):
+        refuse_long_token(f"hello.held_tokens[{number}]", token)
     handlers = _handlers_from(frame.subscriptions, checks, faults)
     if checks.found:
         raise InvalidArgument(*checks.found)
@@ -102,6 +106,18 @@ def hello_from(frame: worker_pb2.Hello, faults: Mapping[bytes, Fault]) -> Hello:
         held_tokens=tuple(frame.held_tokens),
         grace_ms=frame.reconnect_grace_ms,
     )
+
+
+def refuse_long_token(path: str, token: bytes) -> None:
+    """Refuses what nobody was given as a token and is too long to be named in an answer.
+
+    Raises:
+        InvalidArgument: it is.
+    """
+    if len(token) > _MAX_TOKEN_BYTES:
+        raise InvalidArgument(
+            Violation(path, Reason.FIELD_TOO_LONG, f"has {len(token)} bytes; send the token of a LeasedTask as it came")
+        )
 
 
 def _handlers_from(
@@ -181,7 +197,7 @@ class FrameWriter:
         if outgoing.tasks:
             yield from self._task_frames(outgoing.tasks)
         for control in outgoing.control:
-            yield self._control_frame(control)
+            yield from self._control_frames(control)
 
     def _ack_frames(self, acks: list[AckItem]) -> Iterator[worker_pb2.WorkResponse]:
         size = self._settings.max_frame_items
@@ -246,16 +262,17 @@ class FrameWriter:
         self._prepared[leased.version_id, leased.step_index, leased.scope] = prepared
         return prepared
 
-    @staticmethod
-    def _control_frame(control: Stop | DrainNotice) -> worker_pb2.WorkResponse:
-        if isinstance(control, DrainNotice):
-            return worker_pb2.WorkResponse(
-                drain=worker_pb2.Drain(deadline_ms=control.deadline_ms, reason=control.reason)
-            )
-        if control.lost:
-            return worker_pb2.WorkResponse(
-                lease_lost=worker_pb2.LeaseLost(tokens=control.tokens, reason=control.reason)
-            )
-        return worker_pb2.WorkResponse(
-            cancel_tasks=worker_pb2.CancelTasks(tokens=control.tokens, reason=control.reason)
-        )
+    def _control_frames(self, control: Stop | DrainNotice | Knock) -> Iterator[worker_pb2.WorkResponse]:
+        match control:
+            case Knock():
+                yield worker_pb2.WorkResponse(ping=worker_pb2.Ping())
+            case DrainNotice(deadline_ms, reason):
+                yield worker_pb2.WorkResponse(drain=worker_pb2.Drain(deadline_ms=deadline_ms, reason=reason))
+            case Stop(tokens, reason, lost):
+                size = self._settings.max_frame_items
+                for start in range(0, len(tokens), size):
+                    part = tokens[start : start + size]
+                    if lost:
+                        yield worker_pb2.WorkResponse(lease_lost=worker_pb2.LeaseLost(tokens=part, reason=reason))
+                    else:
+                        yield worker_pb2.WorkResponse(cancel_tasks=worker_pb2.CancelTasks(tokens=part, reason=reason))

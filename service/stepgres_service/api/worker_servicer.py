@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from stepgres.v1 import worker_pb2, worker_pb2_grpc
-from stepgres_service.api.convert_work import FrameWriter, hello_from, schemas_in, welcome_to
+from stepgres_service.api.convert_work import FrameWriter, hello_from, refuse_long_token, schemas_in, welcome_to
 from stepgres_service.api.malformed import unreadable
 from stepgres_service.api.payloads import JsonChecker
 from stepgres_service.api.schemas import SchemaChecker
@@ -26,7 +26,15 @@ from stepgres_service.engine.results import Outcome, TaskResult, Verdict
 from stepgres_service.engine.sessions import AckItem, Session
 from stepgres_service.engine.tokens import TOKEN_BYTES, decode_token
 from stepgres_service.engine.work import WorkEngine
-from stepgres_service.errors import InvalidArgument, NotFound, Reason, ResourceExhausted, StepgresError, Violation
+from stepgres_service.errors import (
+    InvalidArgument,
+    NotFound,
+    Reason,
+    ResourceExhausted,
+    StepgresError,
+    Unavailable,
+    Violation,
+)
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -177,22 +185,31 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         taken: list[TaskResult] = []
         refused: list[AckItem] = []
         session_id = session.id
-        for result in results:
+        away: list[TaskResult] = []
+        for number, result in enumerate(results):
             token = result.token
             if len(token) != TOKEN_BYTES or token[:16] != session_id:
+                refuse_long_token(f"result_batch.results[{number}].token", token)
                 refused.append(AckItem(token, Verdict.STALE, Reason.INVALID_TOKEN))
                 continue
-            taken.append(await self._result(session, token, result))
+            try:
+                taken.append(await self._result(session, token, result, may_ask=not away))
+            except (Unavailable, TimeoutError):
+                away.append(TaskResult(session, token, Outcome.COMPLETED))
         if refused:
             session.send_acks(refused)
         if taken:
             session.unacked += len(taken)
             self._engine.completions.add(taken)
+        if away:
+            session.unacked += len(away)
+            self._engine.completions.push_back(away)
 
-    async def _result(self, session: Session, token: bytes, result: worker_pb2.Result) -> TaskResult:
+    async def _result(self, session: Session, token: bytes, result: worker_pb2.Result, *, may_ask: bool) -> TaskResult:
+        """Raises Unavailable or TimeoutError when only the database could tell, and it is away or was so just now."""
         match result.WhichOneof("outcome"):
             case "completed":
-                return await self._completed(session, token, result.completed.output)
+                return await self._completed(session, token, result.completed.output, may_ask=may_ask)
             case "failed":
                 failed = result.failed
                 retry_after = failed.retry_after_ms if failed.HasField("retry_after_ms") else None
@@ -211,7 +228,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             case _:
                 return _rejected(session, token, Reason.FIELD_REQUIRED, "the result has no outcome")
 
-    async def _completed(self, session: Session, token: bytes, output: bytes) -> TaskResult:
+    async def _completed(self, session: Session, token: bytes, output: bytes, *, may_ask: bool) -> TaskResult:
         limit = self._engine.settings.max_output_bytes
         if len(output) > limit:
             return _rejected(
@@ -227,8 +244,12 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         except orjson.JSONDecodeError:
             pass
         # Rare: what orjson refuses PostgreSQL may take (1e400, deep nesting), and U+0000 needs a closer look.
+        if not may_ask:
+            raise TimeoutError
         try:
-            await self._payloads.check(output, "output", limit)
+            # Nothing else of the stream is read meanwhile, not even a heartbeat.
+            async with asyncio.timeout(self._engine.settings.heartbeat_s):
+                await self._payloads.check(output, "output", limit)
         except InvalidArgument as error:
             return _rejected(session, token, Reason.INVALID_OUTPUT, error.message)
         return TaskResult(session, token, Outcome.COMPLETED, output)

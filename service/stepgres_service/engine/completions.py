@@ -139,11 +139,12 @@ class Completions:
                 # The worker was in time, however long the database takes.
                 result.session.leases[result.token] = math.inf
         if len(taken) < len(results):
-            self._push_back([result for result in results if result.acknowledge])
+            self.push_back([result for result in results if result.acknowledge])
         self._pending.extend(taken)
         self.kick()
 
-    def _push_back(self, results: Iterable[TaskResult]) -> None:
+    def push_back(self, results: Iterable[TaskResult]) -> None:
+        """Answers results of workers BUSY: they come again."""
         deadline = asyncio.get_running_loop().time() + _RESEND_S
         for result in results:
             session = result.session

@@ -29,8 +29,12 @@ class Loop(ABC):
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
         self._kicked = asyncio.Event()
-        #: False from an error until the next success.
-        self.healthy = True
+        self._succeeded = True
+
+    @property
+    def healthy(self) -> bool:
+        """False from an error until the next success, and for ever when something has ended the loop itself."""
+        return self._succeeded and (self._task is None or not self._task.done())
 
     @abstractmethod
     async def run_once(self) -> float:
@@ -46,10 +50,11 @@ class Loop(ABC):
 
     async def stop(self) -> None:
         """Stops the loop and waits for it."""
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
 
     async def _run(self) -> None:
         failures = 0
@@ -59,14 +64,14 @@ class Loop(ABC):
                 delay_s = await self.run_once()
             except Exception as error:  # noqa: BLE001 the loop must outlive whatever its work meets
                 failures += 1
-                self.healthy = False
+                self._succeeded = False
                 self.failed(error)
                 # The exponent is bounded: after an outage of an hour the power would be beyond what a float can hold.
                 delay_s = random.uniform(0, min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** min(failures, 10)))
                 await asyncio.sleep(delay_s)
                 continue
             failures = 0
-            self.healthy = True
+            self._succeeded = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
                     await self._kicked.wait()

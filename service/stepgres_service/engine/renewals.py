@@ -2,13 +2,15 @@
 
 One statement renews every session; one lists their started tasks. What the database has and this memory does not was
 handed out but never delivered (a reply was lost): it goes back. What this memory has and the database does not was
-cancelled or taken: the worker is told. Both only when two comparisons in a row agree, since transactions are under way.
+cancelled or taken: the worker is told. Both only when comparisons agree for half a period, since transactions are under
+way: their answers come later than what they did.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 
 from stepgres_service.engine.completions import Completions
@@ -16,7 +18,7 @@ from stepgres_service.engine.contact import Contact
 from stepgres_service.engine.loop import Loop
 from stepgres_service.engine.registry import SessionRegistry
 from stepgres_service.engine.results import Outcome, TaskResult
-from stepgres_service.engine.sessions import Session, Stop
+from stepgres_service.engine.sessions import Knock, Session, Stop
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.tokens import encode_token
 from stepgres_service.errors import Aborted, DeadlineExceeded, Reason, Unavailable
@@ -42,9 +44,9 @@ class Renewals(Loop):
         self._completions = completions
         self._contact = contact
         self._settings = settings
-        #: Differences of the comparison before.
-        self._undelivered: set[bytes] = set()
-        self._vanished: set[bytes] = set()
+        #: Differences, and the monotonic time of the first comparison since which each has been found.
+        self._undelivered: dict[bytes, float] = {}
+        self._vanished: dict[bytes, float] = {}
 
     async def run_once(self) -> float:
         """Renews and compares."""
@@ -106,6 +108,8 @@ class Renewals(Loop):
                         reason=Reason.WORKER_SILENT,
                     )
                 )
+            elif now - session.last_seen > self._settings.heartbeat_s:
+                session.send_control(Knock())
 
     async def _compare(self, sessions: list[Session]) -> None:
         here = {token: session for session in sessions for token in session.leases}
@@ -113,16 +117,23 @@ class Renewals(Loop):
         undelivered = stored - here.keys()
         # A lease may have been delivered while the statement ran.
         undelivered -= {token for session in sessions for token in session.leases}
-        vanished = here.keys() - stored
+        # What has a result under way gets its verdict.
+        vanished = {token for token in here.keys() - stored if here[token].leases.get(token) != math.inf}
         by_id = {session.id: session for session in sessions}
+        now = asyncio.get_running_loop().time()
+        self._undelivered = {token: self._undelivered.get(token, now) for token in undelivered}
+        self._vanished = {token: self._vanished.get(token, now) for token in vanished}
         back = [
             TaskResult(by_id[token[:16]], token, Outcome.UNDELIVERED, acknowledge=False)
-            for token in undelivered & self._undelivered
+            for token in self._settled(self._undelivered, now)
         ]
         if back:
             self._completions.add(back)
-        self._stop_vanished(vanished & self._vanished, here)
-        self._undelivered, self._vanished = undelivered, vanished
+        self._stop_vanished(self._settled(self._vanished, now), here)
+
+    def _settled(self, differences: dict[bytes, float], now: float) -> set[bytes]:
+        """Those found for so long that no answer can be on its way. (Comparisons may follow each other at once.)"""
+        return {token for token, since in differences.items() if now - since >= self._settings.heartbeat_s / 2}
 
     @staticmethod
     def _stop_vanished(tokens: set[bytes], here: dict[bytes, Session]) -> None:

@@ -50,12 +50,17 @@ class DrainNotice:
 
 
 @dataclass(slots=True)
+class Knock:
+    """Asks a worker that has been silent for a sign of life."""
+
+
+@dataclass(slots=True)
 class Outgoing:
     """What waits to be written to a stream, in the order of writing."""
 
     acks: list[AckItem] = field(default_factory=list)
     tasks: list[tuple[bytes, LeasedTask]] = field(default_factory=list)
-    control: list[Stop | DrainNotice] = field(default_factory=list)
+    control: list[Stop | DrainNotice | Knock] = field(default_factory=list)
 
 
 class Session:
@@ -147,7 +152,7 @@ class Session:
         self._outgoing.acks.extend(acks)
         self._wake.set()
 
-    def send_control(self, frame: Stop | DrainNotice) -> None:
+    def send_control(self, frame: Stop | DrainNotice | Knock) -> None:
         """Queues a control frame, behind the tasks that are queued already."""
         self._outgoing.control.append(frame)
         self._wake.set()
