@@ -3,11 +3,16 @@
 --   session: open -> closed, its tasks lost; those of a lease that raced count no loss. Returns the sessions that ran
 --   out now: call again until there are none, since a sweep takes back some 10,000 tasks of each kind at most (whole
 --   sessions, at least one).
+--   p_heard_at: when the caller last heard from this database, by the database's clock. More than p_max_silence_ms ago:
+--   nothing happens. A statement that hung while nobody could renew must not be the first to run afterwards.
 --   Call it only after a whole lease of unbroken contact with the database, else an outage kills healthy workers'
 --   tasks. Locks: sessions (SKIP LOCKED: one that is being resumed is alive), then runs. When somebody keeps a run for
 --   3 s, the tasks of the other runs go back all the same, and later sweeps take back the rest, which counts no loss.
-create or replace function pgflow.sweep_sessions(p_limit int default 500, p_max_lost_leases int default 5)
-returns setof uuid
+drop function if exists pgflow.sweep_sessions(int, int);
+create or replace function pgflow.sweep_sessions(
+    p_limit int default 500, p_max_lost_leases int default 5, p_heard_at timestamptz default null,
+    p_max_silence_ms int default null
+) returns setof uuid
 language plpgsql
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -22,6 +27,9 @@ declare
     v_raced uuid[];
     v_expired uuid[];
 begin
+    if v_now - p_heard_at > p_max_silence_ms * interval '1 millisecond' then
+        return;
+    end if;
     delete from pgflow.sessions as s
     where s.session_id = any(array(
         select o.session_id from pgflow.sessions as o

@@ -26,6 +26,10 @@ class PgProxy:
         self.answers = True
         #: False: new connections are closed at once.
         self.accepts = True
+        #: Texts in what is asked, such as the name of a function, that keep it from the server until they are removed.
+        self.holds: set[bytes] = set()
+        #: The texts that have kept something.
+        self.held: set[bytes] = set()
         #: Address of the database through the proxy; set by start().
         self.dsn = ""
 
@@ -69,6 +73,9 @@ class PgProxy:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
+                while not answers and (found := {text for text in self.holds if text in data}):
+                    self.held |= found
+                    await asyncio.sleep(0.01)
                 if self.answers or not answers:
                     writer.write(data)
                     await writer.drain()

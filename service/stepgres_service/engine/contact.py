@@ -20,14 +20,15 @@ class Contact:
 
     def __init__(self, clock: Callable[[], float], max_gap_s: float) -> None:
         self._clock = clock
-        self._max_gap_s = max_gap_s
+        #: As given.
+        self.max_gap_s = max_gap_s
         self._since: float | None = None
         self._last = 0.0
 
     def succeeded(self) -> None:
         """A statement went through."""
         now = self._clock()
-        if self._since is None or now - self._last > self._max_gap_s:
+        if self._since is None or now - self._last > self.max_gap_s:
             self._since = now
         self._last = now
 
@@ -38,4 +39,4 @@ class Contact:
     def unbroken_s(self) -> float:
         """Seconds since the first success after the last failure or gap; 0 while there is none."""
         now = self._clock()
-        return 0.0 if self._since is None or now - self._last > self._max_gap_s else now - self._since
+        return 0.0 if self._since is None or now - self._last > self.max_gap_s else now - self._since

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import structlog
 
 from stepgres_service.engine.contact import Contact
 from stepgres_service.engine.loop import Loop
+from stepgres_service.engine.registry import SessionRegistry
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.store.sessions import SessionStore
 
@@ -17,23 +20,37 @@ class Sweeper(Loop):
 
     name = "sweeper"
 
-    def __init__(self, store: SessionStore, contact: Contact, settings: EngineSettings) -> None:
+    def __init__(
+        self, store: SessionStore, registry: SessionRegistry, contact: Contact, settings: EngineSettings
+    ) -> None:
         super().__init__()
         self._store = store
+        self._registry = registry
         self._contact = contact
         self._settings = settings
+        #: The database's time as it was told last; None: no contact yet.
+        self._heard_at: datetime | None = None
 
     async def run_once(self) -> float:
         """Sweeps, or waits until it may."""
+        await self._registry.close_again()
         missing_s = self._settings.lease_s - self._contact.unbroken_s()
-        if missing_s > 0:
-            await self._store.leases([])  # proves contact without renewing anything
+        heard_at = self._heard_at
+        if missing_s > 0 or heard_at is None:
+            self._heard_at = await self._store.clock()
             self._contact.succeeded()
-            return min(1.0, missing_s)
-        expired = await self._store.sweep()
-        self._contact.succeeded()
+            return max(0.0, min(1.0, missing_s))
+        # What hangs until the database is back may be the first that runs then, before any renewal: the database itself
+        # must refuse it.
+        max_gap_s = self._contact.max_gap_s
+        expired, self._heard_at = await self._store.sweep(heard_at, max_gap_s)
         for session in expired:
             _log.info("session expired", session=session)
+        if self._heard_at - heard_at > timedelta(seconds=max_gap_s):
+            # It stood still, or its clock leapt: either way leases look older than they are.
+            self._contact.failed()
+            return 0.0
+        self._contact.succeeded()
         # A sweep is bounded in its tasks: there may be more.
         return 0.0 if expired else 1.0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 import orjson
@@ -172,11 +174,26 @@ class SessionStore:
             row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
-    async def sweep(self) -> list[str]:
-        """Ends sessions whose lease ran out, here or elsewhere. Returns them."""
+    async def sweep(self, heard_at: datetime, max_silence_s: float) -> tuple[list[str], datetime]:
+        """Ends sessions whose lease ran out, here or elsewhere. Returns them, and the database's time.
+
+        Args:
+            heard_at: the database's time as it was told last.
+            max_silence_s: seconds after it in which the sweep must reach the database, else it ends nothing.
+        """
         async with self._database.connection() as conn:
-            cursor = await conn.execute(_SQL["sweep_sessions"], (self._max_lost_leases,))
-            return [row[0] for row in await cursor.fetchall()]
+            cursor = await conn.execute(
+                _SQL["sweep_sessions"], (self._max_lost_leases, heard_at, round(max_silence_s * 1000))
+            )
+            *ended, (_, now) = await cursor.fetchall()
+        return [row[0] for row in ended], now
+
+    async def clock(self) -> datetime:
+        """The database's time."""
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(_SQL["read_clock"])).fetchone()
+        assert row is not None
+        return cast(datetime, row[0])
 
     async def leases(self, session_ids: Sequence[bytes]) -> list[tuple[bytes, bytes, int, int, int]]:
         """Leases by the database's account: (session, run, step, task, lease_seq)."""

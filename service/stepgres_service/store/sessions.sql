@@ -20,8 +20,15 @@ select uuid_send(session_id) from pgflow.renew_sessions(%s, %s, %s, %s, %s) as r
 select pgflow.close_sessions(%s, %s, %s, %s)
 
 -- sweep_sessions --
--- Ends sessions whose lease ran out.
-select session_id::text from pgflow.sweep_sessions(p_max_lost_leases => %s) as s (session_id)
+-- Ends sessions whose lease ran out, one a row; the last row tells the time.
+select session_id::text, null::timestamptz
+from pgflow.sweep_sessions(p_max_lost_leases => %s, p_heard_at => %s, p_max_silence_ms => %s) as s (session_id)
+union all
+select null, pgflow.now()
+
+-- read_clock --
+-- The database's time.
+select pgflow.now()
 
 -- leases_of_sessions --
 -- The leases that sessions hold by the database's account.
