@@ -20,6 +20,9 @@ from stepgres_service.store.sessions import ResumedSession, ServedHandler, Sessi
 
 _log = structlog.get_logger(__name__)
 
+#: Longest wait for Goodbyes on their way to the database when the coordinator stops; locks keep them less long.
+_FAREWELL_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Hello:
@@ -297,5 +300,5 @@ class SessionRegistry:
                     "the coordinator has shut down; resume at another", reason=Reason.DRAINING, retry_after_s=0.1
                 ),
             )
-        # What locks let them wait for is bounded, and less than a lease.
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=_FAREWELL_S)

@@ -51,7 +51,6 @@ class Renewals(Loop):
     async def run_once(self) -> float:
         """Renews and compares."""
         self._expel_silent()
-        await self._registry.close_again()
         sessions = list(self._registry.sessions.values())
         if sessions:
             now = asyncio.get_running_loop().time()

@@ -136,6 +136,11 @@ class Session:
         """Verdicts that wait to be written."""
         return len(self._outgoing.acks)
 
+    @property
+    def occupied(self) -> bool:
+        """Whether its worker is connected and waits for something: a task's end, or a verdict."""
+        return self.connected and bool(self.leases or self.unacked)
+
     def grant(self, credits: int) -> None:
         """Adds credits, cut to what the session may have in all."""
         # A task whose result has come occupies its slot no more, though its lease lasts until the commit.

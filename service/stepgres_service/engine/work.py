@@ -67,7 +67,7 @@ class WorkEngine:
         self._loops: list[Loop] = [
             self._renewals,
             TimeoutLoop(self.registry, self.completions),
-            Sweeper(sessions, contact, settings),
+            Sweeper(sessions, self.registry, contact, settings),
             self.poller,
             self.promoter,
             self.expander,
@@ -91,12 +91,16 @@ class WorkEngine:
             loop.start()
 
     async def drain(self, deadline_s: float) -> None:
-        """Hands out nothing more, asks the workers to resume elsewhere, and waits until they have, or the deadline."""
+        """Hands out nothing more, asks the workers to resume elsewhere, and waits until those that hold tasks have.
+
+        Args:
+            deadline_s: longest wait. Where there is no other coordinator, workers finish what they have meanwhile.
+        """
         self.registry.drain(deadline_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s):
                 # Streams end in many ways; a look now and then during a shutdown is simpler than telling of each.
-                while any(session.connected for session in self.registry.sessions.values()):  # noqa: ASYNC110
+                while any(session.occupied for session in self.registry.sessions.values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
     async def stop(self, flush_s: float = 5.0) -> None:
