@@ -54,7 +54,7 @@ async def start_request(
         plan = await _plan(request, fields, plans, max_params_bytes)
         flow = plan.slug if plan else ""
     else:
-        flow = fields.slug("flow", request.flow, required=True)
+        flow = fields.flow("flow", request.flow, required=True)
     data = request.input or b"{}"
     if not payloads.accepts(data, max_input_bytes):
         try:

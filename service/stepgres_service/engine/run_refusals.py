@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from stepgres_service.engine.checks import is_plan
 from stepgres_service.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -32,6 +33,12 @@ def start_refusal(start: RunStart, verdict: StartVerdict) -> StepgresError:
                 reason=Reason.DATABASE_UNAVAILABLE,
                 retry_after_s=1.0,
             )
+        case "unknown_flow" if is_plan(start.flow):
+            return NotFound(
+                f'flow: no plan is called "{start.flow}": it went with its last run; send the plan itself in `plan`',
+                reason=Reason.FLOW_NOT_FOUND,
+                field="flow",
+            )
         case "unknown_flow":
             return NotFound(
                 f'flow: no flow is called "{start.flow}"; create it with CreateFlow, or list flows with ListFlows',
@@ -46,7 +53,7 @@ def start_refusal(start: RunStart, verdict: StartVerdict) -> StepgresError:
                 field="version",
             )
         case "key_reused":
-            owner = f'flow "{start.flow}"' if start.plan is None else "an inline plan"
+            owner = f'flow "{start.flow}"' if not is_plan(start.flow) else "an inline plan"
             return AlreadyExists(
                 f'idempotency_key: "{start.idempotency_key}" was used for {owner} with another '
                 f"{verdict.detail}, by run {verdict.run_id}; use a new key, or send what was sent then",

@@ -211,11 +211,24 @@ async def test_nobody_changes_a_plan_by_its_name(channel):
         (flows.CreateFlow(Plan(slug=slug)), "slug"),
         (flows.AddStep(flow_pb2.AddStepRequest(flow=slug, step=Definition(slug="c"))), "flow"),
         (flows.DeleteFlow(flow_pb2.DeleteFlowRequest(flow=slug, force=True)), "flow"),
-        (run_pb2_grpc.RunServiceStub(channel).StartRun(run_pb2.StartRunRequest(flow=slug)), "flow"),
     ):
         reason, text = violations_of(await refused(call))[path]
         assert reason == "INVALID_SLUG"
         assert "is the name of an inline plan" in text
+
+
+async def test_a_plan_runs_again_by_its_name_while_it_is_there(channel):
+    first = (await start(channel, plan_of(CHAIN), idempotency_key="k")).run
+    runs = run_pb2_grpc.RunServiceStub(channel)
+
+    again = (await runs.StartRun(run_pb2.StartRunRequest(flow=first.flow))).run
+
+    assert (again.flow, again.run_id != first.run_id) == (first.flow, True)
+    request = run_pb2.StartRunRequest(flow=first.flow, idempotency_key="k", version=1)
+    assert (await runs.StartRun(request)).run.run_id == first.run_id
+    error = await refused(runs.StartRun(run_pb2.StartRunRequest(flow="plan:" + 32 * "0")))
+    assert (error.code(), reason_of(error)) == (grpc.StatusCode.NOT_FOUND, "FLOW_NOT_FOUND")
+    assert "send the plan itself" in str(error.details())
 
 
 async def test_keys_are_those_of_all_plans(channel, conn):

@@ -272,7 +272,7 @@ class StartRunRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     flow: _builtins.str
-    """Slug of a flow."""
+    """Slug of a flow; also of a plan, as its runs show it, while one of them is there."""
     version: _builtins.int
     """Version of the flow, 0 for the latest. A plan has none."""
     input: _builtins.bytes
