@@ -71,6 +71,8 @@ class PlannedLease:
     wakes: dict[int, int]
     #: It asks for one route because leases of several have failed.
     alone: bool
+    #: Leases are counted as they are planned, from 1.
+    number: int
 
 
 class Dispatcher:
@@ -99,6 +101,9 @@ class Dispatcher:
         self._wake_number = 0
         #: Credits taken by leases that are under way.
         self._reserved = 0
+        #: Number of the lease planned last.
+        self.planned = 0
+        self._under_way: set[int] = set()
         self._unknown: set[int] = set()
         self._lookup: asyncio.Task[None] | None = None
 
@@ -174,6 +179,10 @@ class Dispatcher:
         """Credits for which a hot route exists."""
         return sum(group.credits() for group in self._groups.values() if group.hot)
 
+    def is_settled(self, number: int) -> bool:
+        """Whether no lease planned up to this one is under way any more."""
+        return all(other > number for other in self._under_way)
+
     def plan(self, limit: int) -> list[PlannedLease]:
         """Takes credits and names the routes to lease for them, at most `limit` tasks in all."""
         planned: list[PlannedLease] = []
@@ -216,7 +225,9 @@ class Dispatcher:
         request = LeaseRequest(
             list(wakes), [session.id for session in sessions], [session.worker_id for session in sessions], credits
         )
-        return PlannedLease(group, sessions, request, wakes, alone)
+        self.planned += 1
+        self._under_way.add(self.planned)
+        return PlannedLease(group, sessions, request, wakes, alone, self.planned)
 
     def settle(self, lease: PlannedLease, tasks: Sequence[LeasedTask] | None) -> list[tuple[Session, bytes]]:
         """Books what a lease brought and sends it; None when its transaction failed (the credits come back).
@@ -225,6 +236,7 @@ class Dispatcher:
             Tokens of tasks that cannot be delivered since their stream has gone meanwhile.
         """
         request, group = lease.request, lease.group
+        self._under_way.discard(lease.number)
         self._reserved -= sum(request.credits)
         unused = list(request.credits)
         for task in tasks or ():

@@ -3,7 +3,8 @@
 One statement renews every session; one lists their started tasks. What the database has and this memory does not was
 handed out but never delivered (a reply was lost): it goes back. What this memory has and the database does not was
 cancelled or taken: the worker is told. Both only when comparisons agree for half a period, since transactions are under
-way: their answers come later than what they did.
+way: their answers come later than what they did. And nothing goes back while a lease that may have brought it is under
+way, however long that takes.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Renewals(Loop):
         self._settings = settings
         #: Differences, and the monotonic time of the first comparison since which each has been found.
         self._undelivered: dict[bytes, float] = {}
+        #: For each of the former, the last lease that had been planned when it was found first.
+        self._brought_by: dict[bytes, int] = {}
         self._vanished: dict[bytes, float] = {}
 
     async def run_once(self) -> float:
@@ -122,9 +125,12 @@ class Renewals(Loop):
         now = asyncio.get_running_loop().time()
         self._undelivered = {token: self._undelivered.get(token, now) for token in undelivered}
         self._vanished = {token: self._vanished.get(token, now) for token in vanished}
+        dispatcher = self._completions.dispatcher
+        self._brought_by = {token: self._brought_by.get(token, dispatcher.planned) for token in undelivered}
         back = [
             TaskResult(by_id[token[:16]], token, Outcome.UNDELIVERED, acknowledge=False)
             for token in self._settled(self._undelivered, now)
+            if dispatcher.is_settled(self._brought_by[token])
         ]
         if back:
             self._completions.add(back)
