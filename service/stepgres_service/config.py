@@ -83,7 +83,10 @@ class Settings(BaseSettings):
     listen_database_url: str | None = Field(None, description="Address without a pooler, for LISTEN and migrate.")
     listen: str = Field("127.0.0.1:50051", description="host:port to serve on; port 0 takes a free one.")
     pool_min: int = Field(
-        2, ge=1, le=1000, description="Connections kept open, beside one for each lane and one for LISTEN."
+        2,
+        ge=1,
+        le=1000,
+        description="Connections kept open, beside one for each lane, one for LISTEN and one for renewals.",
     )
     pool_max: int = Field(8, ge=1, le=1000, description="Most connections of the pool.")
     prepare_threshold: int = Field(

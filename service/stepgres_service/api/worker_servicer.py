@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -27,6 +28,7 @@ from stepgres_service.engine.sessions import AckItem, Session
 from stepgres_service.engine.tokens import TOKEN_BYTES, decode_token
 from stepgres_service.engine.work import WorkEngine
 from stepgres_service.errors import (
+    Aborted,
     InvalidArgument,
     NotFound,
     Reason,
@@ -101,8 +103,10 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         assert stream is not None
 
         async def hang_up() -> None:
-            assert session.ended is not None
-            status = rpc_status.to_status(to_status(session.ended))
+            error = session.ended
+            if error is None or isinstance(error, _StreamClosed):
+                error = Aborted("the worker closed the stream and did not read the rest", reason=Reason.WORKER_SILENT)
+            status = rpc_status.to_status(to_status(error))
             with contextlib.suppress(Exception):  # always: abort() raises even when all went well
                 await context.abort(status.code, status.details, status.trailing_metadata)
 
@@ -169,7 +173,8 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._engine.completions.kick()
 
     def _heartbeat(self, session: Session, heartbeat: worker_pb2.Heartbeat) -> None:
-        for progress in heartbeat.progress:
+        # More than it can hold is nonsense, and would keep all other streams waiting.
+        for progress in islice(heartbeat.progress, self._engine.settings.max_credits):
             if progress.token in session.leases:
                 message = progress.message.replace("\x00", "\ufffd")[:200]
                 self._engine.progress.report(progress.token, min(1.0, max(0.0, progress.fraction)), message)

@@ -171,7 +171,8 @@ class SessionRegistry:
         now = asyncio.get_running_loop().time()
         for lease in resumed.held:
             token, parts = held[lease.item]
-            await self._definitions.load(lease.version_id, parts.step_index)
+            if self._definitions.get(lease.version_id, parts.step_index) is None:
+                await self._definitions.load(lease.version_id, parts.step_index)
             timeout_s = self._definitions.timeout_s(lease.version_id, parts.step_index) or 0.0
             session.leases[token] = now + timeout_s - lease.age_s + TIMEOUT_SLACK_S
 

@@ -96,7 +96,7 @@ async def test_a_goodbye_in_the_last_moment_counts_no_loss(
 
             async def it_waits() -> bool:
                 statement = "select from pg_stat_activity where wait_event_type = 'Lock' and query ~ 'close_sessions'"
-                return await (await conn.execute(statement)).fetchone() is not None
+                return bool(await (await conn.execute(statement)).fetchall())
 
             await eventually(it_waits)
             stopping = asyncio.create_task(leaving.stop(0.2))

@@ -10,6 +10,7 @@ import grpc
 import psycopg
 import structlog
 
+from stepgres.v1 import worker_pb2
 from stepgres_service.server import Coordinator
 from tests.integration.conftest import channel_to, running_coordinator
 from tests.support.flows import define, eventually, get_task, run_status, start_run, start_runs
@@ -213,3 +214,26 @@ async def test_who_says_hello_while_the_drain_begins_is_sent_elsewhere(
 
         await eventually(closed)
         await late.close()
+
+
+async def test_a_resume_learns_nothing_that_is_known(
+    coordinator: Coordinator, channel: grpc.aio.Channel, database: str, conn: Conn
+) -> None:
+    await define(channel, "one", work=[])
+    await start_runs(channel, "one", 50)
+    first = RawWorker(channel)
+    welcome = await first.open(HANDLERS)
+    first.grant(50)
+    tasks = await first.take_tasks(50)
+    async with await psycopg.AsyncConnection.connect(database) as locker:
+        # Who would ask the database for the definition once for each of the tasks would wait here.
+        await locker.execute("lock table pgflow.workflow_steps")
+        second = RawWorker(channel, first.instance_id)
+        held = [task.token for task in tasks]
+        assert (await second.open(HANDLERS, session_id=welcome.session_id, held=held)).resumed
+        assert second.lost == []
+        await locker.rollback()
+    second.complete(*tasks)
+    assert {ack.verdict for ack in await second.take_acks(50)} == {worker_pb2.ACK_VERDICT_RECORDED}
+    await first.close()
+    await second.close()
