@@ -2,15 +2,17 @@
 -- `plans`. A plan that exists is left alone.
 --   The arrays run side by side, no slug twice. p_plans: canonical forms, checked by the caller: an object of
 --   max_attempts, timeout_s, base_delay_s, max_delay_s and steps, an array with the keys of version_shape and slug in
---   which every step stands behind its dependencies. Any number of plans costs four statements.
+--   which every step stands behind its dependencies. Any number of plans costs five statements.
 --   A plan that gets no run within 10 minutes is removed by prune_plans.
 --   Race-safe: of concurrent makers of one plan one makes it and the others wait for it, all in the order of the slugs;
 --   1 s, then 55P03.
 create or replace function pgflow.define_plans(p_workflow_slugs text[], p_plans json[]) returns void
 language plpgsql
 set enable_seqscan = off
+set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_bitmapscan = off
+set join_collapse_limit = 1
 set plan_cache_mode = force_generic_plan
 set jit = off
 set lock_timeout = '1s'
@@ -40,15 +42,19 @@ begin
         select m.workflow_id, m.workflow_slug, 1, m.max_attempts, m.timeout, m.base_delay_s, m.max_delay_s, m.queue,
                v_queue_id
         from made as m
-        returning workflow_slug, version_id
+        returning version_id
     )
-    select array_agg(v.workflow_slug), array_agg(v.version_id), array_agg(u.plan)
-    into v_slugs, v_version_ids, v_plans
-    from version as v
-    join unnest(p_workflow_slugs, p_plans) as u (slug, plan) on u.slug = v.workflow_slug;
-    if v_slugs is null then
+    select array_agg(version_id) into v_version_ids from version;
+    if v_version_ids is null then
         return;
     end if;
+    -- One by one along the index: a join of what was made with what was given would compare each with all.
+    select array_agg(u.slug), array_agg(v.version_id), array_agg(u.plan) into v_slugs, v_version_ids, v_plans
+    from unnest(p_workflow_slugs, p_plans) as u (slug, plan)
+    cross join lateral (
+        select version_id from pgflow.workflow_versions where workflow_slug = u.slug and version = 1 offset 0
+    ) as v
+    where v.version_id = any(v_version_ids);
 
     insert into pgflow.workflow_steps (
         version_id, step_index, workflow_slug, version, step_slug, step_type, deps_count, initial_tasks, max_attempts,

@@ -11,13 +11,14 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set join_collapse_limit = 1
 set jit = off
 as $$
 declare
     v_now constant timestamptz := pgflow.now();
     v_queue_id int;
     v_slugs text[];
-    v_used text[];
+    v_unused text[];
     v_handlers text[];
 begin
     if not exists (select from pgflow.workflows where prune_at <= v_now) then
@@ -31,20 +32,22 @@ begin
         select workflow_slug from pgflow.workflows where prune_at <= v_now
         order by prune_at limit p_limit for update skip locked
     );
-    v_used := array(
-        select w.workflow_slug from pgflow.workflows as w
-        where w.workflow_slug = any(v_slugs)
-          and exists (select from pgflow.runs as r where r.workflow_id = w.workflow_id)
+    v_unused := array(
+        select w.workflow_slug
+        from unnest(v_slugs) as u (slug)
+        join pgflow.workflows as w on w.workflow_slug = u.slug
+        where not exists (select from pgflow.runs as r where r.workflow_id = w.workflow_id)
     );
-    -- The end of their last run makes them due again.
-    update pgflow.workflows set prune_at = null where workflow_slug = any(v_used);
+    -- The end of their last run makes the others due again.
+    update pgflow.workflows set prune_at = null
+    where workflow_slug = any(v_slugs) and workflow_slug <> all(v_unused);
     v_handlers := array(
         select distinct s.handler
-        from pgflow.workflow_versions as v
+        from unnest(v_unused) as u (slug)
+        join pgflow.workflow_versions as v on v.workflow_slug = u.slug
         join pgflow.workflow_steps as s on s.version_id = v.version_id
-        where v.workflow_slug = any(v_slugs) and v.workflow_slug <> all(v_used)
     );
-    delete from pgflow.workflows where workflow_slug = any(v_slugs) and workflow_slug <> all(v_used);
+    delete from pgflow.workflows where workflow_slug = any(v_unused);
 
     delete from pgflow.routes as r
     where r.queue_id = v_queue_id and r.scope = '' and r.handler = any(v_handlers)
