@@ -8,6 +8,7 @@
 --   Call it only after a whole lease of unbroken contact with the database, else an outage kills healthy workers'
 --   tasks. Locks: sessions (SKIP LOCKED: one that is being resumed is alive), then runs. When somebody keeps a run for
 --   3 s, the tasks of the other runs go back all the same, and later sweeps take back the rest, which counts no loss.
+-- squawk-ignore ban-drop-function
 drop function if exists pgflow.sweep_sessions(int, int);
 create or replace function pgflow.sweep_sessions(
     p_limit int default 500, p_max_lost_leases int default 5, p_heard_at timestamptz default null,

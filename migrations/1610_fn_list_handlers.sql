@@ -1,6 +1,6 @@
 -- Lists the handlers that living sessions serve, by name and scope behind (p_after_handler, p_after_scope): the
 -- catalogue. Reads only. The session that connected last describes each; steps are the first 100 of the latest
--- versions that use it, counted up to 10,000.
+-- versions that use it, counted up to 10,000; those of inline plans are left out.
 --   Hops along the keys, so that it costs what it returns: its sessions and steps, whatever the statistics say.
 create or replace function pgflow.list_handlers(
     p_prefix text, p_after_handler text, p_after_scope text, p_limit int
@@ -48,11 +48,24 @@ begin
         select count(*), coalesce((array_agg(u.step order by u.workflow_slug, u.step_slug))[:100], '{}')
         into list_handlers.step_count, list_handlers.steps
         from (
-            select s.workflow_slug, s.step_slug, s.workflow_slug || '.' || s.step_slug as step
-            from pgflow.workflow_steps as s
-            where s.handler = v_next.handler and s.version = (
-                select w.latest_version from pgflow.workflows as w where w.workflow_slug = s.workflow_slug)
-            order by s.workflow_slug, s.step_slug
+            -- Around the inline plans, whatever their number.
+            (
+                select s.workflow_slug, s.step_slug, s.workflow_slug || '.' || s.step_slug as step
+                from pgflow.workflow_steps as s
+                where s.handler = v_next.handler and s.workflow_slug < 'plan:' and s.version = (
+                    select w.latest_version from pgflow.workflows as w where w.workflow_slug = s.workflow_slug)
+                order by s.workflow_slug, s.step_slug
+                limit 10000
+            )
+            union all
+            (
+                select s.workflow_slug, s.step_slug, s.workflow_slug || '.' || s.step_slug as step
+                from pgflow.workflow_steps as s
+                where s.handler = v_next.handler and s.workflow_slug >= 'plan;' and s.version = (
+                    select w.latest_version from pgflow.workflows as w where w.workflow_slug = s.workflow_slug)
+                order by s.workflow_slug, s.step_slug
+                limit 10000
+            )
             limit 10000
         ) as u;
         return next;

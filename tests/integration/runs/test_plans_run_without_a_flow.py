@@ -362,3 +362,18 @@ async def test_a_plan_that_was_removed_meanwhile_is_stored_again(channel, conn):
     runs = [await get_run(channel, result.run_id) for result in results]
     assert [run.status for run in runs] == [common_pb2.RUN_STATUS_STARTED] * 3
     assert (runs[0].flow, runs[0].run_id) == (flow, runs[2].run_id)
+
+
+async def test_the_catalogue_tells_of_flows_around_the_plans(client, channel, worker):
+    for flow in ("early", "plan9", "planA", "z"):
+        await define(channel, flow, step={"handler": "b"}, x=[])
+    await start(channel, plan_of(CHAIN))
+
+    async def listed() -> dict[str, tuple[int, tuple[str, ...]]]:
+        return {handler.name: (handler.step_count, handler.steps) for handler in await client.list_handlers()}
+
+    async def is_served() -> bool:
+        return "b" in await listed()
+
+    await eventually(is_served)
+    assert await listed() == {"a": (0, ()), "b": (4, ("early.x", "plan9.x", "planA.x", "z.x"))}

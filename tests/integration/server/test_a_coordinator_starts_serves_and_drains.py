@@ -155,7 +155,9 @@ async def test_flows_share_the_default_queue(start_coordinator, conn):
         flow = (await flow_pb2_grpc.FlowServiceStub(channel).GetFlow(flow_pb2.GetFlowRequest(flow="g"))).flow
 
     assert flow.queue == "everything"
-    row = await (await conn.execute("select count(*) from pgflow.queues where queue_name is distinct from 'plans'")).fetchone()
+    row = await (
+        await conn.execute("select count(*) from pgflow.queues where queue_name is distinct from 'plans'")
+    ).fetchone()
     assert row == (1,)
 
 

@@ -681,7 +681,9 @@ class HandlerInfo(_message.Message):
     """Number of such steps, counted up to 10000."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Steps that use it in the latest version of their flow, as `<flow>.<step>`; the first 100 by flow and step."""
+        """Steps that use it in the latest version of their flow, as `<flow>.<step>`; the first 100 by flow and step. Those of
+        inline plans are left out.
+        """
 
     def __init__(
         self,
