@@ -15,6 +15,9 @@ from stepgres_service.server import Coordinator
 from stepgres_worker import Client, InvalidArgument, PlanViolation, Validation, apply_patch
 from tests.support.plan_checker import is_valid
 
+#: The client's backoff and the coordinator's loops draw random numbers in other threads, which hypothesis notices.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+
 Plan = dict[str, Any]
 NAMES = ["fetch", "parse", "rank", "summarise", "translate", "store", "notify", "report"]
 
