@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from stepgres.v1 import worker_pb2, worker_pb2_grpc
+from stepgres.v1 import flow_pb2, flow_pb2_grpc, run_pb2, run_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tests.acceptance.processes import STEPGRES, Running, stepgres
 
 READY = r'"address":"(127\.0\.0\.1:\d+)"[^\n]*coordinator ready|coordinator ready[^\n]*"address":"(127\.0\.0\.1:\d+)"'
@@ -39,7 +39,7 @@ def test_a_signal_ends_it_with_0(database, number):
     assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
 
 
-def test_it_waits_for_its_workers_until_a_second_signal(database):
+def test_it_waits_for_workers_with_tasks_until_a_second_signal(database):
     with serve(database, STEPGRES_DRAIN_S="600") as running, grpc.insecure_channel(address(running)) as channel:
         hello = worker_pb2.Hello(
             worker="w",
@@ -49,14 +49,20 @@ def test_it_waits_for_its_workers_until_a_second_signal(database):
             subscriptions=[worker_pb2.Subscription(handlers=[worker_pb2.Handler(name="f.a")])],
         )
 
+        flow = flow_pb2.CreateFlowRequest(slug="f", steps=[flow_pb2.StepDefinition(slug="a")])
+        flow_pb2_grpc.FlowServiceStub(channel).CreateFlow(flow)
+        run_pb2_grpc.RunServiceStub(channel).StartRun(run_pb2.StartRunRequest(flow="f"))
         ended = threading.Event()
 
         def requests() -> Iterator[worker_pb2.WorkRequest]:
             yield worker_pb2.WorkRequest(hello=hello)
+            yield worker_pb2.WorkRequest(credit_grant=worker_pb2.CreditGrant(credits=1))
             ended.wait()
 
         stream = worker_pb2_grpc.WorkerServiceStub(channel).Work(requests())
         assert next(stream).HasField("welcome")
+        # A worker that holds nothing would not be waited for.
+        assert next(stream).HasField("task_batch")
 
         running.process.send_signal(signal.SIGTERM)
         assert next(stream).HasField("drain")
