@@ -20,8 +20,11 @@ from stepgres_service.store.sessions import ResumedSession, ServedHandler, Sessi
 
 _log = structlog.get_logger(__name__)
 
-#: Longest wait for Goodbyes on their way to the database when the coordinator stops; locks keep them less long.
-_FAREWELL_S = 5.0
+#: Longest wait for a Goodbye on its way to the database, of the worker and of a coordinator that stops; locks keep it
+#: less long. A worker that leaves while the database is away need not see its return.
+_FAREWELL_S = 3.0
+#: Ends per statement, of those that are told again.
+_CLOSES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,7 @@ class SessionRegistry:
         """Ends a session whose worker said Goodbye: what it holds goes back at once and counts as nothing."""
         self._dispatcher.remove(session)
         # In a task of its own: a worker that breaks its stream after this word has said it all the same.
-        await asyncio.shield(self._close_soon(session))
+        await asyncio.wait({self._close_soon(session)}, timeout=_FAREWELL_S)
 
     def _close_soon(self, session: Session) -> asyncio.Task[None]:
         task = asyncio.create_task(self._close([session], lost=False), name="goodbye")
@@ -229,7 +232,7 @@ class SessionRegistry:
             StepgresError: it still is.
         """
         while self._unclosed:
-            sessions = self._unclosed[:]
+            sessions = self._unclosed[:_CLOSES]
             await self._store.close([s.id for s in sessions], [s.epoch for s in sessions], lost=False)
             del self._unclosed[: len(sessions)]
 
