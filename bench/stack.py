@@ -1,4 +1,4 @@
-"""The system under test: a durable PostgreSQL on a disk, one coordinator, one worker, each a process of its own."""
+"""The system under test: a durable PostgreSQL on a disk, coordinators, workers, each a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +25,26 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Stack:
-    """Addresses of a running system."""
+    """Addresses and processes of a running system."""
 
     #: Direct address of the database.
     dsn: str
-    #: host:port of the coordinator.
-    target: str
-    #: Folder of the logs.
-    logs: Path
+    #: host:port of each coordinator.
+    targets: tuple[str, ...]
+    #: Process ids.
+    postgres: int
+    coordinators: tuple[int, ...]
+    workers: tuple[int, ...]
+
+    @property
+    def target(self) -> str:
+        """The first coordinator."""
+        return self.targets[0]
+
+    @property
+    def engine_pids(self) -> tuple[int, ...]:
+        """Database and coordinators: what the engine costs whatever the workers do."""
+        return (self.postgres, *self.coordinators)
 
 
 def free_port() -> int:
@@ -75,54 +87,89 @@ def commit_cost_ms(dsn: str, count: int = 200) -> float:
 
 
 @contextmanager
-def running_stack(worker: str | None, concurrency: int) -> Iterator[Stack]:
-    """Starts database, coordinator and (unless worker is None) one worker process; ends them all."""
+def running_stack(
+    worker: str | None = None, concurrency: int = 100, *, workers: int = 1, coordinators: int = 1
+) -> Iterator[Stack]:
+    """Starts database, coordinators and workers, each a process of its own; ends them all.
+
+    Args:
+        worker: MODULE:ATTR of the worker; None = no worker.
+        concurrency: credits of each.
+        workers: worker processes, spread over the coordinators.
+        coordinators: coordinator processes.
+    """
     folder = Path(os.environ.get("STEPGRES_BENCH_DIR") or ROOT / ".bench").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     refuse_memory_disk(folder)
     data = Path(tempfile.mkdtemp(prefix="pg-", dir=folder))
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
+    # Only counts statements: what a benchmark looks at, no user needs it.
+    settings = {"shared_preload_libraries": "pg_stat_statements"}
     try:
-        with EmbeddedPostgres(data, ephemeral=True, durable=True, bin_dir="wheel") as server:
+        with (
+            EmbeddedPostgres(data, ephemeral=True, durable=True, bin_dir="wheel", settings=settings) as server,
+            ExitStack() as processes,
+        ):
             Migrator(server.dsn()).up()
-            stack = Stack(server.dsn(), f"127.0.0.1:{free_port()}", logs)
-            with _processes(stack, worker, concurrency):
-                yield stack
+            with psycopg.connect(server.dsn(), autocommit=True) as conn:
+                conn.execute("create extension pg_stat_statements schema public")
+            assert server.pid is not None
+            targets = [f"127.0.0.1:{free_port()}" for _ in range(coordinators)]
+            env = {"STEPGRES_DATABASE_URL": server.dsn()}
+            serving = [
+                processes.enter_context(
+                    _process(["serve"], {**env, "STEPGRES_LISTEN": target}, logs / f"serve-{n}.log")
+                )
+                for n, target in enumerate(targets)
+            ]
+            for target in targets:
+                wait_ready(target)
+            working = [
+                processes.enter_context(
+                    _process(
+                        ["worker", "run", worker, "--concurrency", str(concurrency)],
+                        {"STEPGRES_TARGET": targets[n % coordinators]},
+                        logs / f"worker-{n}.log",
+                    )
+                )
+                for n in range(workers)
+                if worker is not None
+            ]
+            _wait_connected(targets[0], len(working))
+            yield Stack(server.dsn(), tuple(targets), server.pid, tuple(serving), tuple(working))
     finally:
         shutil.rmtree(data, ignore_errors=True)
 
 
 @contextmanager
-def _processes(stack: Stack, worker: str | None, concurrency: int) -> Iterator[None]:
-    env = {
-        **os.environ,
-        "STEPGRES_DATABASE_URL": stack.dsn,
-        "STEPGRES_LISTEN": stack.target,
-        "STEPGRES_TARGET": stack.target,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-    }
-    cli = [sys.executable, "-m", "stepgres_cli"]
-    started: list[subprocess.Popen[bytes]] = []
+def _process(command: list[str], env: dict[str, str], log: Path) -> Iterator[int]:
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stepgres_cli", *command],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **env},
+            stdout=output,
+            stderr=output,
+        )
     try:
-        with (stack.logs / "coordinator.log").open("wb") as log:
-            started.append(subprocess.Popen([*cli, "serve"], env=env, stdout=log, stderr=log))
-        wait_ready(stack.target)
-        if worker is not None:
-            with (stack.logs / "worker.log").open("wb") as log:
-                command = [*cli, "worker", "run", worker, "--concurrency", str(concurrency)]
-                started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
-            time.sleep(1.5)
-        yield
+        yield process.pid
     finally:
-        for process in reversed(started):
-            process.terminate()
-        for process in reversed(started):
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_connected(target: str, workers: int, timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    with Client(target) as client:
+        while len(client.list_workers(page_size=1000).items) < workers:
+            if time.monotonic() > deadline:
+                raise SystemExit("bench: the workers do not connect; see .bench/logs")
+            time.sleep(0.05)
 
 
 def wait_ready(target: str, timeout_s: float = 20.0) -> None:

@@ -1,69 +1,50 @@
-"""diamond: a 4-step DAG with handlers that do nothing, through the public SDK.
-
-Timed from the first StartRuns call to the last terminal run, as an outsider would see it.
-"""
+"""diamond: a 4-step DAG with handlers that do nothing, through the public SDK."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import dataclass
 
-import psycopg
+from bench.figures import Effort, Figures, Target
+from bench.load import DIAMOND, define, timed_runs
+from bench.processes import ServerCounters
+from bench.scenarios.raw import raw_pgmq
+from bench.stack import Stack, running_stack
+from stepgres_worker import AsyncClient
 
-from bench.handlers import DIAMOND
-from bench.stack import Stack
-from stepgres_worker import AsyncClient, RunSpec, Step
-
-#: Runs in one StartRuns call.
-_CHUNK = 500
-
-
-@dataclass(frozen=True)
-class DiamondResult:
-    """One measured round."""
-
-    tasks_per_s: float
-    commits_per_task: float
-    wal_bytes_per_task: float
-
-
-def _counters(dsn: str) -> tuple[int, int]:
-    """(commits, WAL position in bytes) of the server."""
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        row = conn.execute(
-            "select pg_stat_get_db_xact_commit(oid), pg_current_wal_lsn() - '0/0' from pg_database"
-            " where datname = current_database()"
-        ).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])
+TARGETS = {
+    "tasks_per_s": Target(20_000),
+    "tasks_per_s_default": Target(12_000),
+    "sync_ratio": Target(0.8),
+    "ratio": Target(0.5),
+}
+_CASES = (
+    ("tasks_per_s", "bench.handlers:worker", 400),
+    ("tasks_per_s_default", "bench.handlers:worker", 100),
+    ("tasks_per_s_sync", "bench.handlers:worker_sync", 400),
+)
 
 
-async def _round(stack: Stack, runs: int) -> float:
+async def _diamonds(stack: Stack, runs: int) -> float:
     async with AsyncClient(stack.target) as client:
-        await client.create_flow("diamond", [Step(slug, depends_on=deps) for slug, deps in DIAMOND.items()])
-        started = time.perf_counter()
-        left = runs
-
-        async def start() -> None:
-            nonlocal left
-            while left > 0:
-                count, left = min(_CHUNK, left), left - _CHUNK
-                for result in await client.start_runs([RunSpec("diamond", {"n": 1})] * count):
-                    if result.error is not None:
-                        raise result.error
-
-        await asyncio.gather(start(), start())
-        while (await client.list_runs(status="started", page_size=1)).items:
-            await asyncio.sleep(0.05)
-        return time.perf_counter() - started
+        await define(client, "diamond", DIAMOND)
+        return await timed_runs(client, "diamond", runs)
 
 
-def measure(stack: Stack, runs: int) -> DiamondResult:
-    """Starts `runs` diamonds and waits for all of them."""
+def run(effort: Effort, figures: Figures) -> None:
+    """400 credits, the SDK's default of 100, sync handlers, and raw pgmq, in turn."""
+    runs = effort.scale(300_000, 10_000)
     tasks = runs * len(DIAMOND)
-    commits, wal = _counters(stack.dsn)
-    elapsed = asyncio.run(_round(stack, runs))
-    time.sleep(1.1)  # backends report their counters once a second
-    commits_after, wal_after = _counters(stack.dsn)
-    return DiamondResult(tasks / elapsed, (commits_after - commits) / tasks, (wal_after - wal) / tasks)
+    for _ in range(effort.rounds):
+        for key, worker, credits in _CASES:
+            with running_stack(worker, credits) as stack:
+                before = ServerCounters.read(stack.dsn)
+                elapsed_s = asyncio.run(_diamonds(stack, runs))
+                after = ServerCounters.read(stack.dsn)
+                figures.add(key, tasks / elapsed_s)
+                figures.add(f"{key}.statements_per_task", (after.statements - before.statements) / tasks)
+                figures.add(f"{key}.commits_per_task", (after.commits - before.commits) / tasks)
+                figures.add(f"{key}.wal_bytes_per_task", (after.wal_bytes - before.wal_bytes) / tasks)
+                if key == "tasks_per_s":
+                    figures.add("raw_pgmq_per_s", raw_pgmq(stack.dsn, effort.scale(500_000, 20_000)))
+    figures.ratio("ratio", "tasks_per_s", "raw_pgmq_per_s")
+    figures.ratio("sync_ratio", "tasks_per_s_sync", "tasks_per_s")

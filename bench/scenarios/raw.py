@@ -1,4 +1,4 @@
-"""raw: pgmq alone, send, read and delete, in batches, one connection, on the same server."""
+"""raw: pgmq alone, send, read and delete, in batches, one connection: what the engine is held against."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import time
 
 import psycopg
 
-from bench.stack import Stack
-
 _MESSAGE = '{"k": 1, "r": "01935b1e-0000-7000-8000-000000000000", "s": 0, "i": 0}'
+_BATCHES = (100, 500)
 
 
-def measure(stack: Stack, batch: int, messages: int) -> float:
-    """Messages per second through send_batch, read and delete."""
-    with psycopg.connect(stack.dsn, autocommit=True) as conn:
+def raw_pgmq(dsn: str, messages: int) -> float:
+    """Messages per second through send_batch, read and delete, at the better of the batch sizes."""
+    return max(_rate(dsn, batch, messages) for batch in _BATCHES)
+
+
+def _rate(dsn: str, batch: int, messages: int) -> float:
+    with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("select pgmq.create('bench_raw')")
         payload = [_MESSAGE] * batch
         started = time.perf_counter()
@@ -24,8 +27,3 @@ def measure(stack: Stack, batch: int, messages: int) -> float:
         rate = messages / (time.perf_counter() - started)
         conn.execute("select pgmq.drop_queue('bench_raw')")
     return rate
-
-
-def best(stack: Stack, messages: int) -> tuple[float, int]:
-    """The better of two batch sizes: (messages per second, batch)."""
-    return max((measure(stack, batch, messages), batch) for batch in (100, 500))
