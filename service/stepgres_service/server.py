@@ -107,8 +107,17 @@ class Coordinator:
         cache = DefinitionCache(flows)
         store = RunStore(database, engine_settings.payloads)
         self._hub = WatchHub(store)
-        self.engine = WorkEngine(database, cache, flows, self.coordinator_id, engine_settings, self._hub.touch)
-        self._runs = Runs(store, TaskReads(database), self.engine.wake, self.engine.runs_ended, self._hub.touch)
+        self.engine = WorkEngine(
+            database, cache, flows, self.coordinator_id, engine_settings, self._hub.touch, lambda: store.starting_pid
+        )
+        self._runs = Runs(
+            store,
+            TaskReads(database),
+            self.engine.wake,
+            self.engine.look_around,
+            self.engine.runs_ended,
+            self._hub.touch,
+        )
         catalogue = Catalogue(CatalogueStore(database), asyncio.get_running_loop().time)
         definitions = Definitions(
             flows,

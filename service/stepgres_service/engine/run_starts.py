@@ -82,11 +82,13 @@ class RunStarts:
     Args:
         store: calls start_runs.
         wake: called after each commit with the routes that have new messages.
+        look_around: called when the answer of a commit was lost, and those routes with it.
     """
 
-    def __init__(self, store: RunStore, wake: Callable[[Sequence[int]], None]) -> None:
+    def __init__(self, store: RunStore, wake: Callable[[Sequence[int]], None], look_around: Callable[[], None]) -> None:
         self._store = store
         self._wake = wake
+        self._look_around = look_around
         self._waiting: deque[_Item] = deque()
         self._waiting_bytes = 0
         self._task: asyncio.Task[None] | None = None
@@ -201,7 +203,10 @@ class RunStarts:
         while True:
             try:
                 await self._define_plans(starts)
-                return await self._store.start_runs(starts, read)
+                started = await self._store.start_runs(starts, read)
+                if failures:
+                    self._look_around()
+                return started
             except LaneBusy as busy:
                 conflicts += 1
                 if conflicts > _CONFLICT_RETRIES or isinstance(busy, LaneBlocked):

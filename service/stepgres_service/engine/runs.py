@@ -53,6 +53,7 @@ class Runs:
         store: calls and reads runs.
         tasks: reads tasks.
         wake: called with routes that have new messages.
+        look_around: called when messages may have been sent whose routes are not known.
         runs_ended: called with runs whose leased tasks should be stopped.
         touch: called with runs that changed, for their watches.
     """
@@ -62,18 +63,20 @@ class Runs:
         store: RunStore,
         tasks: TaskReads,
         wake: Callable[[Sequence[int]], None],
+        look_around: Callable[[], None],
         runs_ended: Callable[[Sequence[UUID]], None],
         touch: Touch,
     ) -> None:
         self._store = store
         self._tasks = tasks
-        self._starts = RunStarts(store, wake)
+        self._starts = RunStarts(store, wake, look_around)
         self._runs_ended = runs_ended
         self._touch = touch
 
     async def stop(self) -> None:
         """Waits until everything that was asked for is started."""
         await self._starts.stop()
+        await self._store.stop()
 
     async def start_run(self, request: RunRequest) -> tuple[Run, bool]:
         """Starts a run.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
 from stepgres_service.engine.completions import Completions
@@ -39,6 +39,7 @@ class WorkEngine:
         coordinator_id: this coordinator.
         settings: numbers of the engine.
         touch: tells the watches which runs changed or ended.
+        starting_pid: backend that this coordinator starts runs on; None while there is none.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class WorkEngine:
         coordinator_id: UUID,
         settings: EngineSettings,
         touch: Touch,
+        starting_pid: Callable[[], int | None],
     ) -> None:
         self.settings = settings
         self.definitions = definitions
@@ -56,7 +58,7 @@ class WorkEngine:
         self._sessions = sessions = SessionStore(database, coordinator_id, settings.max_lost_leases)
         contact = Contact(asyncio.get_running_loop().time, max(3.0, settings.lease_s / 2))
         self._lanes = [Lane(database, self.tasks) for _ in range(settings.lanes)]
-        self.completions = Completions(self._lanes, definitions, settings, touch, self._ended, self._look_around)
+        self.completions = Completions(self._lanes, definitions, settings, touch, self._ended, self.look_around)
         self.dispatcher = Dispatcher(self.tasks, definitions, settings, self.completions.kick)
         self.poller = Poller(self.tasks, self.dispatcher, settings)
         self.registry = SessionRegistry(sessions, self.dispatcher, definitions, settings, self.poller.kick)
@@ -75,10 +77,11 @@ class WorkEngine:
             Pruner(flows, settings),
         ]
         self._touch = touch
+        self._starting_pid = starting_pid
         self._listener = Listener(
             database,
             {"pgflow_ready": self._on_ready, "pgflow_ended": self._on_ended, "pgflow_expand": self._on_expand},
-            self._look_around,
+            self.look_around,
         )
 
     # ------------------------------------------------------------------------------------------------ life
@@ -127,14 +130,14 @@ class WorkEngine:
         """Says that a transaction of ours ended runs whose tasks may be leased."""
         self.dispatcher.runs_ended({run_id.bytes for run_id in run_ids})
 
-    def _look_around(self) -> None:
+    def look_around(self) -> None:
         """Notifications or answers may have been missed: look for work, and compare the leases."""
         self.poller.kick()
         self._renewals.kick()
 
     def _on_ready(self, payload: str, pid: int) -> None:
-        if any(lane.pid == pid for lane in self._lanes):
-            return  # its exchange has answered these routes already
+        if pid == self._starting_pid() or any(lane.pid == pid for lane in self._lanes):
+            return  # its answer has told these routes already
         if payload == "*":
             self.poller.kick()
         else:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection
 
 from stepgres_service.errors import Reason, Unavailable
@@ -36,7 +37,11 @@ class OwnConnection:
         async with self._turn:
             try:
                 with translated():
-                    yield await self._connected()
+                    try:
+                        yield await self._connected()
+                    except psycopg.Error as error:
+                        self._database.heard(error)
+                        raise
             except BaseException:
                 # Whatever it was, even a cancel: the answer to what was asked may still be on its way.
                 await self.close()
@@ -53,6 +58,11 @@ class OwnConnection:
                     retry_after_s=1.0,
                 ) from None
         return self._conn
+
+    @property
+    def pid(self) -> int | None:
+        """Backend of the connection; None while there is none."""
+        return None if self._conn is None or self._conn.closed else self._conn.info.backend_pid
 
     async def close(self) -> None:
         """Closes the connection; the next use opens another."""

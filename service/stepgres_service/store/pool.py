@@ -123,14 +123,18 @@ class Database:
             try:
                 async with self._pool.connection() as conn:
                     yield conn
-            except psycopg.OperationalError:
-                # Where one connection was lost the others probably were, too: the next caller should not meet them.
-                self._mend(self._pool.check)
+            except psycopg.Error as error:
+                self.heard(error)
                 raise
-            except psycopg.errors.ReadOnlySqlTransaction:
-                # The server has become a standby, or its address led to one: these connections never heal.
-                self._mend(self._pool.drain)
-                raise
+
+    def heard(self, error: psycopg.Error) -> None:
+        """Mends the pool after an error that one of its connections, or another to this database, has met."""
+        if isinstance(error, psycopg.OperationalError):
+            # Where one connection was lost the others probably were, too: the next caller should not meet them.
+            self._mend(self._pool.check)
+        elif isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            # The server has become a standby, or its address led to one: these connections never heal.
+            self._mend(self._pool.drain)
 
     def _mend(self, mend: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if self._check is None or self._check.done():

@@ -9,19 +9,23 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import namedtuple_row
 
 from stepgres_service.errors import StepgresError
 from stepgres_service.model import Run, RunError, RunStatus, StepStatus, TaskCounts
 from stepgres_service.store.arrays import ByteaColumn, IntColumn, TextColumn, UuidColumn, register_columns
 from stepgres_service.store.lane import judge
+from stepgres_service.store.own_connection import OwnConnection
 from stepgres_service.store.pool import Database
 from stepgres_service.store.queries import load_queries
 from stepgres_service.store.run_rows import counts_of, error_of, run_of, run_with_steps
 from stepgres_service.store.tasks import PayloadLimits
 
 _SQL = load_queries("runs")
+
+#: plan_cache_mode of queries whose best plan is always the same, and of those where it depends on the filters.
+_GENERIC, _CUSTOM = "force_generic_plan", "force_custom_plan"
 
 #: Bytes of payloads that a response carries at most; the rest of a gRPC message of 20 MiB is room for everything else.
 MAX_RESPONSE_BYTES = 18 << 20
@@ -136,6 +140,17 @@ class RunStore:
     def __init__(self, database: Database, limits: PayloadLimits) -> None:
         self._database = database
         self._limits = limits
+        #: Notifications of new runs come from here, and their routes have been woken by then.
+        self._starting = OwnConnection(database)
+
+    async def stop(self) -> None:
+        """Closes the connection that starts have for themselves."""
+        await self._starting.close()
+
+    @property
+    def starting_pid(self) -> int | None:
+        """Backend that runs are started on; None while there is none."""
+        return self._starting.pid
 
     @property
     def system_id(self) -> str:
@@ -158,11 +173,22 @@ class RunStore:
             BatchRefused: PostgreSQL refused a value; nothing was started.
             Unavailable: the database is away; the outcome is unknown.
         """
+        # By far the most are new, and have the ids that came along: all of it in one round trip.
+        new = [start.run_id for start, wants in zip(starts, read, strict=True) if wants]
         try:
-            async with self._database.transaction() as conn:
-                rows = await self._start(conn, starts)
-                wanted = [row.run_id for row, wants in zip(rows, read, strict=True) if wants and row.run_id]
-                runs = await self._read(conn, wanted) if wanted else {}
+            async with self._starting.use() as conn:
+                async with conn.pipeline():
+                    await conn.execute(_SQL["begin"])
+                    await conn.execute(_SQL["pin_plans"], (_GENERIC,))
+                    started = await self._start(conn, starts)
+                    found = await self._read(conn, new) if new else None
+                    await conn.execute(_SQL["commit"])
+                rows: list[Any] = await started.fetchall()
+                runs = {} if found is None else await _runs_by_id(found)
+                old = [row.run_id for row, wants in zip(rows, read, strict=True) if wants and row.run_id]
+                old = [run_id for run_id in old if run_id not in runs]
+                if old:
+                    runs.update(await _runs_by_id(await self._read(conn, old)))
         except StepgresError as error:
             raise _judged(error) from error
         verdicts = [StartVerdict(row.run_id, row.verdict, row.detail, row.version, row.status) for row in rows]
@@ -187,10 +213,10 @@ class RunStore:
         except StepgresError as error:
             raise _judged(error) from error
 
-    async def _start(self, conn: AsyncConnection[Any], starts: Sequence[RunStart]) -> list[Any]:
+    async def _start(self, conn: AsyncConnection[Any], starts: Sequence[RunStart]) -> AsyncCursor[Any]:
         register_columns(conn)
         cursor = conn.cursor(row_factory=namedtuple_row)
-        await cursor.execute(
+        return await cursor.execute(
             _SQL["start_runs"],
             (
                 TextColumn([start.flow.encode() for start in starts]),
@@ -205,14 +231,10 @@ class RunStore:
                 self._limits.max_task_input_bytes,
             ),
         )
-        return await cursor.fetchall()
 
     @staticmethod
-    async def _read(conn: AsyncConnection[Any], run_ids: list[UUID]) -> dict[UUID, Run]:
-        cursor = conn.cursor(row_factory=namedtuple_row)
-        await cursor.execute(_SQL["read_runs"], (run_ids,))
-        rows: list[Any] = await cursor.fetchall()
-        return {row.run_id: run_of(row) for row in rows}
+    async def _read(conn: AsyncConnection[Any], run_ids: list[UUID]) -> AsyncCursor[Any]:
+        return await conn.cursor(row_factory=namedtuple_row).execute(_SQL["read_runs"], (run_ids,))
 
     async def cancel_run(self, run_id: UUID, reason: str) -> bool | None:
         """Ends a run. False when it had ended before, None when there is none."""
@@ -240,7 +262,7 @@ class RunStore:
             "max_bytes": MAX_RESPONSE_BYTES,
             "max_step_bytes": MAX_RESPONSE_BYTES if step_outputs else 0,
         }
-        rows = await self._fetch("get_run", parameters)
+        rows = await self._fetch("get_run", parameters, generic=True)
         return (run_with_steps(rows), rows[0].run_bytes) if rows else None
 
     async def list_runs(self, runs: RunFilter, *, after: UUID | None, limit: int, full: bool) -> tuple[list[Run], bool]:
@@ -292,10 +314,8 @@ class RunStore:
             The runs with a newer revision, and those that are gone with their flow.
         """
         run_ids, revisions = zip(*known, strict=True)
-        async with self._database.connection() as conn:
-            cursor = conn.cursor(row_factory=namedtuple_row)
-            await cursor.execute(_SQL["changed_runs"], (list(run_ids), list(revisions)))
-            rows: list[Any] = await cursor.fetchall()
+        parameters = {"run_ids": list(run_ids), "revisions": list(revisions)}
+        rows = await self._fetch("changed_runs", parameters, generic=True)
         by_run: dict[UUID, list[Any]] = {}
         gone = []
         for row in rows:
@@ -305,9 +325,9 @@ class RunStore:
                 by_run.setdefault(row.run_id, []).append(row)
         return [_changed_run(group) for group in by_run.values()], gone
 
-    async def _fetch(self, query: str, parameters: dict[str, Any]) -> list[Any]:
+    async def _fetch(self, query: str, parameters: dict[str, Any], *, generic: bool = False) -> list[Any]:
         async with self._database.connection() as conn:
-            return await fetch_pinned(conn, _SQL[query], parameters)
+            return await fetch_pinned(conn, _SQL[query], parameters, generic=generic)
 
 
 def _judged(error: StepgresError) -> StepgresError:
@@ -319,22 +339,29 @@ def _encoded(text: str | None) -> bytes | None:
     return None if text is None else text.encode()
 
 
-async def fetch_pinned(conn: AsyncConnection[Any], query: bytes, parameters: dict[str, Any]) -> list[Any]:
+async def _runs_by_id(cursor: AsyncCursor[Any]) -> dict[UUID, Run]:
+    return {row.run_id: run_of(row) for row in await cursor.fetchall()}
+
+
+async def fetch_pinned(
+    conn: AsyncConnection[Any], query: bytes, parameters: dict[str, Any], *, generic: bool = False
+) -> list[Any]:
     """Runs a read with pinned plans, in one round trip.
 
     Args:
         conn: in autocommit.
         query: from store/*.sql.
         parameters: by name.
+        generic: the query is planned once and for all; else anew each time, since the best plan depends on which filters
+            are given.
 
     Returns:
         Rows with the names of their columns.
     """
     async with conn.pipeline(), conn.transaction():
-        await conn.execute(_SQL["pin_plans"])
+        await conn.execute(_SQL["pin_plans"], (_GENERIC if generic else _CUSTOM,))
         cursor = conn.cursor(row_factory=namedtuple_row)
-        # Planned anew each time: the best plan depends on which filters are given.
-        await cursor.execute(query, parameters, prepare=False)
+        await cursor.execute(query, parameters, prepare=None if generic else False)
     return await cursor.fetchall()
 
 

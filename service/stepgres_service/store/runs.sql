@@ -1,7 +1,15 @@
+-- begin --
+-- Opens a transaction.
+begin
+
+-- commit --
+-- Ends it.
+commit
+
 -- pin_plans --
 -- The settings of the hot functions, for one transaction: reads follow indexes whatever the statistics say, and no
 -- query that takes a millisecond is compiled for a second.
-select set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
+select set_config('plan_cache_mode', %s, true), set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
        set_config('enable_bitmapscan', 'off', true), set_config('enable_hashjoin', 'off', true),
        set_config('enable_mergejoin', 'off', true)
 
@@ -112,7 +120,7 @@ select w.run_id as watched_run_id, r.run_id, r.status, r.revision, r.step_count,
        s.step_index, s.status as step_status, s.is_map, s.initial_tasks, s.remaining_tasks, s.failed_tasks,
        s.remaining_deps, s.revision as step_revision, s.started_at as step_started_at,
        s.completed_at as step_completed_at
-from unnest(%s::uuid[], %s::bigint[]) as w (run_id, known)
+from unnest(%(run_ids)s::uuid[], %(revisions)s::bigint[]) as w (run_id, known)
 left join (pgflow.runs as r join pgflow.workflow_versions as v on v.version_id = r.version_id) on r.run_id = w.run_id
 left join pgflow.step_states as s on s.run_id = r.run_id and s.revision > w.known
 left join pgflow.workflow_steps as e on e.version_id = r.version_id and e.step_index = r.error_step_index

@@ -40,7 +40,8 @@ class Store:
 
 
 def starter(store: Store, woken: list[Sequence[int]] | None = None) -> RunStarts:
-    return RunStarts(store, (woken if woken is not None else []).append)  # type: ignore[arg-type]
+    woken = [] if woken is None else woken
+    return RunStarts(store, woken.append, lambda: woken.append("everything"))  # type: ignore[arg-type]
 
 
 async def one(starts: RunStarts, item: RunStart) -> Started | StepgresError:
