@@ -36,11 +36,6 @@ def stepgres(*args: str, target: str = "", cwd: Path | None = None, **options: A
     )
 
 
-def _hear_ctrl_c() -> None:
-    """A shell starts what it puts in the background deaf to Ctrl-C, and tests may be run so."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Running:
     """A process in a session of its own whose output goes to a file; leave the `with` block and it is gone."""
 
@@ -48,7 +43,7 @@ class Running:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 closed by __exit__
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
-            cwd=cwd, env=environment(**env), preexec_fn=_hear_ctrl_c,
+            cwd=cwd, env=environment(**env),
         )  # fmt: skip
 
     def __enter__(self) -> Running:
