@@ -59,7 +59,7 @@ async def test_a_commit_whose_answer_was_lost_is_a_duplicate_and_what_it_made_re
     # No poll and no comparison comes to the rescue while the test waits, and there is one lane, connected and at rest.
     async with behind_a_proxy(database, poll_s=60, lease_s=90, heartbeat_s=30, lanes=1) as (proxy, _, channel):
         await define(channel, "two", first=[], second=["first"])
-        async with raw_worker(channel, ["two.first", "two.second"], credits=4) as worker:
+        async with raw_worker(channel, ["two.first", "two.second"], credits=10) as worker:
             await start_run(channel, "two")
             worker.complete(*await worker.take_tasks(1))
             await worker.take_acks(1)
