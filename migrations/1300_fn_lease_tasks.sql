@@ -3,12 +3,14 @@
 --   p_route_ids: in the order of preference; rotate it from call to call, the first may take everything.
 --   The session arrays run side by side: p_credits is how many tasks each session may get; one that has ended, or is
 --   unknown, gets none.
+--   p_commit_soon: this transaction commits without waiting for the disk: a lease that a crash undoes was never seen by
+--   anybody for long.
 --   session_item: position of the session. input: assembled JSON text; payloads are joined as text, never parsed.
 --   Locks: queue row and task row, both SKIP LOCKED: the lease waits for nothing, so it may stand anywhere in a
 --   transaction without a deadlock. A message whose task is not queued any more is dropped.
 --   Raises 42P01 when a queue is dropped with its flow at this very moment: call again.
 create or replace function pgflow.lease_tasks(
-    p_route_ids int[], p_session_ids uuid[], p_worker_ids int[], p_credits int[]
+    p_route_ids int[], p_session_ids uuid[], p_worker_ids int[], p_credits int[], p_commit_soon boolean default false
 ) returns table (
     session_item int, run_id uuid, step_index smallint, task_index int, lease_seq int, attempt int, version_id int,
     route_id int, scope text, traceparent text, input text
@@ -36,6 +38,10 @@ declare
     v_slots int[];
     v_leased record;
 begin
+    if p_commit_soon then
+        perform set_config('synchronous_commit', 'off', true);
+    end if;
+
     -- A coordinator that was away for long may still believe in a session that is over and forgotten: no sweep would
     -- ever find what it got. A session that ends at this very moment is remembered, and the sweep finds its tasks.
     select coalesce(sum(u.credits) filter (where s.session_id is not null), 0),

@@ -3,6 +3,7 @@
 --   The first six arrays run side by side; the others may be null when no item needs them.
 --   verdicts: one for each item: 1 recorded, 2 duplicate, 3 stale, 4 rejected as too large (its task failed).
 --   ended_*: runs that are terminal now. ready_routes: routes that have new messages, for the next lease.
+--   p_lock_timeout_ms: how long this transaction waits for a lock from here on; null = as it is set.
 --   Never raises for an item's state.
 --   Locks: all runs of the batch first, in order, whatever follows; guards are read in later statements.
 create or replace function pgflow.record_results(
@@ -10,7 +11,7 @@ create or replace function pgflow.record_results(
     p_outcomes smallint[], p_outputs text[], p_codes text[] default null, p_messages text[] default null,
     p_details text[] default null, p_retryable boolean[] default null, p_retry_after_ms bigint[] default null,
     p_max_output_bytes bigint default 16777216, p_max_input_bytes bigint default 16777216,
-    p_max_items int default 100000,
+    p_max_items int default 100000, p_lock_timeout_ms int default null,
     out verdicts smallint[], out ready_routes int[], out ended_run_ids uuid[], out ended_version_ids int[],
     out ended_statuses text[], out ended_durations_s float8[]
 )
@@ -33,6 +34,9 @@ declare
     v_failed record;
     v_back record;
 begin
+    if p_lock_timeout_ms is not null then
+        perform set_config('lock_timeout', p_lock_timeout_ms::text, true);
+    end if;
     perform 1 from pgflow.runs where run_id = any(p_run_ids) order by run_id for no key update;
 
     if 1 = any(p_outcomes) then

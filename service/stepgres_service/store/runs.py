@@ -177,12 +177,11 @@ class RunStore:
         new = [start.run_id for start, wants in zip(starts, read, strict=True) if wants]
         try:
             async with self._starting.use() as conn:
+                # In autocommit a pipeline is one transaction; it commits at its end.
                 async with conn.pipeline():
-                    await conn.execute(_SQL["begin"])
                     await conn.execute(_SQL["pin_plans"], (_GENERIC,))
                     started = await self._start(conn, starts)
                     found = await self._read(conn, new) if new else None
-                    await conn.execute(_SQL["commit"])
                 rows: list[Any] = await started.fetchall()
                 runs = {} if found is None else await _runs_by_id(found)
                 old = [row.run_id for row, wants in zip(rows, read, strict=True) if wants and row.run_id]
@@ -358,7 +357,7 @@ async def fetch_pinned(
     Returns:
         Rows with the names of their columns.
     """
-    async with conn.pipeline(), conn.transaction():
+    async with conn.pipeline():
         await conn.execute(_SQL["pin_plans"], (_GENERIC if generic else _CUSTOM,))
         cursor = conn.cursor(row_factory=namedtuple_row)
         await cursor.execute(query, parameters, prepare=None if generic else False)

@@ -23,6 +23,10 @@ from stepgres_service.store.queries import load_queries
 
 _SQL = load_queries("tasks")
 
+#: How long results wait for a lock: somebody may sit on a run, and others wait behind it. What could not be had is tried
+#: again apart, so there is no need for more; and more briefly, since it has waited long already.
+_LONG_WAIT_MS, _BRIEF_WAIT_MS = 1000, 100
+
 
 class LeasedTask(NamedTuple):
     """A task in the hands of a session, as lease_tasks answers it."""
@@ -155,22 +159,16 @@ class TaskStore:
             psycopg.Error: as it came; the caller decides whether to send the batch again.
         """
         exchange = Exchange()
+        # In autocommit a pipeline is one transaction; it commits at its end.
         async with conn.pipeline():
-            await conn.execute(_SQL["begin"])
-            if results is None:
-                await conn.execute(_SQL["commit_soon"])
-                recorded = None
-            else:
-                await conn.execute(_SQL["wait_long" if patient else "wait_briefly"])
-                recorded = await self._record(conn, results)
-            cursors = [await self._lease(conn, request) for request in requests]
-            await conn.execute(_SQL["commit"])
+            recorded = None if results is None else await self._record(conn, results, patient=patient)
+            cursors = [await self._lease(conn, request, commit_soon=results is None) for request in requests]
         if recorded is not None:
             self._read_recorded(await recorded.fetchone(), exchange)
         exchange.leased = [await cursor.fetchall() for cursor in cursors]
         return exchange
 
-    async def _record(self, conn: AsyncConnection[Any], results: ResultColumns) -> AsyncCursor[Any]:
+    async def _record(self, conn: AsyncConnection[Any], results: ResultColumns, *, patient: bool) -> AsyncCursor[Any]:
         failed = results.codes is not None
         limits = self._limits
         cursor = conn.cursor(binary=True, row_factory=tuple_row)
@@ -192,11 +190,14 @@ class TaskStore:
                 limits.max_map_output_bytes,
                 limits.max_task_input_bytes,
                 limits.max_items,
+                _LONG_WAIT_MS if patient else _BRIEF_WAIT_MS,
             ),
             prepare=True,
         )
 
-    async def _lease(self, conn: AsyncConnection[Any], request: LeaseRequest) -> AsyncCursor[LeasedTask]:
+    async def _lease(
+        self, conn: AsyncConnection[Any], request: LeaseRequest, *, commit_soon: bool
+    ) -> AsyncCursor[LeasedTask]:
         cursor = conn.cursor(binary=True, row_factory=_leased_rows)
         return await cursor.execute(
             _SQL["lease_tasks"],
@@ -205,6 +206,7 @@ class TaskStore:
                 UuidColumn(request.session_ids),
                 IntColumn(request.worker_ids),
                 IntColumn(request.credits),
+                commit_soon,
             ),
             prepare=True,
         )

@@ -1,37 +1,16 @@
--- begin --
--- Opens the transaction of an exchange.
-begin
-
--- commit --
--- Ends it: what it recorded is durable from here on.
-commit
-
--- commit_soon --
--- For transactions that record no result: a lease that a crash undoes was never seen by anybody for long.
-set local synchronous_commit = off
-
--- wait_long --
--- How long a transaction waits for a lock: somebody may sit on a run, and others wait behind it. What could not be had
--- is tried again apart, so there is no need for more.
-set local lock_timeout = '1s'
-
--- wait_briefly --
--- The same for the parts of a batch that has waited long already.
-set local lock_timeout = '100ms'
-
 -- record_results --
 -- Records a batch of results; see 1340_fn_record_results.sql.
 select r.verdicts, r.ready_routes, r.ended_run_ids::text[], r.ended_version_ids, r.ended_statuses, r.ended_durations_s
 from pgflow.record_results(
     %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-    p_max_output_bytes => %s, p_max_input_bytes => %s, p_max_items => %s
+    p_max_output_bytes => %s, p_max_input_bytes => %s, p_max_items => %s, p_lock_timeout_ms => %s
 ) as r
 
 -- lease_tasks --
 -- Hands out tasks; see 1300_fn_lease_tasks.sql.
 select t.session_item, t.run_id::text, uuid_send(t.run_id), t.step_index, t.task_index, t.lease_seq, t.attempt,
        t.version_id, t.scope, t.traceparent, convert_to(t.input, 'UTF8')
-from pgflow.lease_tasks(%s, %s, %s, %s) as t
+from pgflow.lease_tasks(%s, %s, %s, %s, p_commit_soon => %s) as t
 
 -- run_input_of_lease --
 -- The input of the run that a held lease belongs to.
