@@ -140,6 +140,14 @@ class Transitions:
         rows = await self.rows("select * from pgflow.cancel_runs(%s::uuid[]) order by run_id", list(run_ids))
         return [row.cancelled for row in rows]
 
+    async def retry(self, *run_ids: UUID, **limits: int) -> list[str]:
+        """Retries runs; returns the verdict of each that exists, in the order of ids."""
+        extra = "".join(f", {name} => {value}" for name, value in limits.items())
+        rows = await self.rows(
+            "select * from pgflow.retry_runs(%s::uuid[]" + extra + ") order by run_id", list(run_ids)
+        )
+        return [row.verdict for row in rows]
+
     async def close(self, session_id: UUID, *, lost: bool, max_lost_leases: int = 5) -> int:
         """Ends a session of epoch 1; returns the number of tasks that went back."""
         (row,) = await self.rows(
@@ -223,6 +231,17 @@ _NEVER = {
             select count(*) from pgflow.workflow_step_dependencies_def as e
             join pgflow.step_states as d on d.run_id = s.run_id and d.step_index = e.dep_index
             where e.version_id = r.version_id and e.step_index = s.step_index and d.status <> 'completed')""",
+    "output_bytes that do not count the outputs": """
+        select s.run_id, s.step_index, s.output_bytes from pgflow.step_states as s join pgflow.runs as r using (run_id)
+        where r.status = 'started' and s.output_bytes <> coalesce(octet_length(s.output::text), (
+            select sum(octet_length(t.output::text)) from pgflow.step_tasks as t
+            where t.run_id = s.run_id and t.step_index = s.step_index), 0)""",
+    "input_bytes that do not count the outputs of the dependencies": """
+        select s.run_id, s.step_index, s.input_bytes from pgflow.step_states as s join pgflow.runs as r using (run_id)
+        where r.status = 'started' and s.input_bytes <> octet_length(r.input::text) + (
+            select coalesce(sum(d.output_bytes), 0) from pgflow.workflow_step_dependencies_def as e
+            join pgflow.step_states as d on d.run_id = s.run_id and d.step_index = e.dep_index
+            where e.version_id = r.version_id and e.step_index = s.step_index and d.status = 'completed')""",
     "a map's window that is not as wide as it should be": """
         select s.run_id, s.step_index, s.next_index from pgflow.step_states as s
         where s.is_map and s.status = 'started' and s.next_index <> least(

@@ -36,7 +36,7 @@ async def _act(
     engine: Transitions, dice: random.Random, sessions: list[Any], held: list[Lease], runs: list[Any]
 ) -> None:
     action = dice.choices(
-        ["lease", "record", "cancel", "close", "promote", "double", "sweep"], [40, 40, 1, 2, 8, 3, 2]
+        ["lease", "record", "cancel", "retry", "close", "promote", "double", "sweep"], [40, 40, 1, 6, 2, 8, 3, 2]
     )[0]
     match action:
         case "lease":
@@ -56,6 +56,8 @@ async def _act(
             held.remove(lease)
         case "cancel" if runs:
             await engine.rows("select * from pgflow.cancel_runs(%s::uuid[])", [dice.choice(runs)])
+        case "retry" if runs:
+            await engine.retry(*dice.sample(runs, dice.randint(1, 3)))
         case "close":
             session = dice.choice(sessions)
             await engine.rows("select pgflow.close_sessions(%s::uuid[], array[1], %s)", [session], dice.random() < 0.5)
@@ -77,12 +79,23 @@ _VISIBLE = """
     from pgflow.step_states as s"""
 
 
-class _Revisions:
-    """What watchers may see, and that each transaction that changes it raises the run's revision by one."""
+class _History:
+    """What only a look back tells: a change that watchers may see raises the run's revision by one, and no lease is
+    ever counted twice."""
 
     def __init__(self, engine: Transitions) -> None:
         self._engine = engine
         self._seen: dict[Any, Any] = {}
+        self._leased: dict[Any, int] = {}
+
+    async def assert_leases_count_on(self) -> None:
+        leased = {
+            (row.run_id, row.step_index, row.task_index): row.lease_seq
+            for row in await self._engine.rows("select * from pgflow.step_tasks where lease_seq > 0")
+        }
+        for task, lease_seq in self._leased.items():
+            assert leased.get(task, 0) >= lease_seq, task
+        self._leased = leased
 
     async def assert_raised_once(self) -> None:
         seen = {(row.run_id, row.step_index): row for row in await self._engine.rows(_VISIBLE)}
@@ -111,25 +124,33 @@ async def test_whatever_happens_counters_messages_and_statuses_agree(
         await _define_random(engine, dice, f"flow{n}")
         runs += [await engine.start(f"flow{n}", {"n": n}) for _ in range(3)]
     held: list[Lease] = []
-    revisions = _Revisions(engine)
+    history = _History(engine)
     for _ in range(150):
-        await revisions.assert_raised_once()
+        await history.assert_raised_once()
+        await history.assert_leases_count_on()
         await _act(engine, dice, sessions, held, runs)
         await engine.assert_invariants()
 
+    # Whatever has happened, runs that are retried often enough complete: every round makes one refused output anew.
+    for _ in range(30):
+        await _drain(engine, sessions)
+        await history.assert_leases_count_on()
+        await engine.assert_invariants()
+        assert not await engine.rows("select run_id, status from pgflow.runs where status = 'started'")
+        assert await engine.messages() == []
+        if "retried" not in await engine.retry(*runs):
+            break
+        await engine.assert_invariants()
+    assert {(await engine.run(run_id)).status for run_id in runs} == {"completed"}
+
+
+async def _drain(engine: Transitions, sessions: list[Any]) -> None:
+    """Completes everything that is open."""
     for _ in range(200):
-        await engine.rows("update pgflow.step_tasks set available_at = pgflow.now() where available_at is not null")
-        await engine.rows("select pgflow.promote_tasks()")
-        held += await engine.lease(sessions[0])
+        # What other sessions still hold goes back, so that the rest can be finished here.
+        await engine.rows("select pgflow.return_leases(%s::uuid[], false)", sessions)
+        await engine.promote()
+        held = await engine.lease(sessions[0])
         if not held:
             break
         await engine.complete(*held, output="[1]")
-        held = []
-        open_runs = await engine.rows("select 1 from pgflow.runs where status = 'started'")
-        if not open_runs:
-            break
-        # What other sessions still hold goes back, so that the rest can be finished here.
-        await engine.rows("select pgflow.return_leases(%s::uuid[], false)", sessions[1:])
-    await engine.assert_invariants()
-    assert not await engine.rows("select run_id, status from pgflow.runs where status = 'started'")
-    assert await engine.messages() == []

@@ -1,0 +1,126 @@
+-- Makes the unfinished steps of runs ready to go on: what is finished stays, everything else is counted anew.
+--   step: failed, cancelled -> started when its dependencies are complete, else -> created. A step behind one of these
+--   goes back to created, even when it had started (the engine refused a dependency's output in the transaction that
+--   started it: no worker has seen its tasks) or was complete (as an empty map of the same transaction).
+--   task: failed, cancelled -> queued without message, failures and losses 0, lease_seq as it was; of a step that is
+--   created: gone. A map whose rows are not all written goes on being written.
+--   Returns the steps that are started: have_tasks tells those whose tasks wait for a message up to next_index, the
+--   others need their first; last_dep_indexes are their latest dependencies (null: none).
+--   Caller holds the runs' locks, has ensured the routes, and raises the runs' revision afterwards.
+create or replace function pgflow.reopen_steps(
+    p_run_ids uuid[],
+    out run_ids uuid[], out step_indexes smallint[], out route_ids int[], out are_maps boolean[],
+    out have_tasks boolean[], out input_bytes bigint[], out last_dep_indexes smallint[]
+)
+language plpgsql
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    c_window constant int := 1000;
+    v_now constant timestamptz := pgflow.now();
+    v_undone record;
+begin
+    with recursive undone (run_id, step_index) as (
+        select s.run_id, s.step_index from pgflow.step_states as s
+        where s.run_id = any(p_run_ids) and s.status <> 'completed'
+        union
+        select u.run_id, e.step_index
+        from undone as u
+        join pgflow.runs as r on r.run_id = u.run_id
+        join pgflow.workflow_step_dependencies_def as e
+            on e.version_id = r.version_id and e.dep_index = u.step_index and e.step_index < r.step_count
+    )
+    select array_agg(run_id) as run_ids, array_agg(step_index) as step_indexes into v_undone from undone;
+
+    -- Routes of scopes may have been forgotten since, and come back with other numbers.
+    update pgflow.step_states as s
+    set status = 'created', completed_at = null, output = null, failed_tasks = 0, output_bytes = 0,
+        revision = r.revision + 1, route_id = route.route_id
+    from unnest(v_undone.run_ids, v_undone.step_indexes) as u (run_id, step_index)
+    join pgflow.runs as r on r.run_id = u.run_id
+    join pgflow.workflow_steps as step on step.version_id = r.version_id and step.step_index = u.step_index
+    join pgflow.routes as route
+        on route.queue_id = step.queue_id and route.scope = r.scope and route.handler = step.handler
+    where s.run_id = u.run_id and s.step_index = u.step_index;
+
+    -- Counted from what is there: whatever ended the run may have left them in between.
+    update pgflow.step_states as s
+    set remaining_deps = d.remaining_deps, input_bytes = d.input_bytes,
+        status = case when d.remaining_deps = 0 then 'started' else 'created' end
+    from unnest(v_undone.run_ids, v_undone.step_indexes) as u (run_id, step_index)
+    join pgflow.runs as r on r.run_id = u.run_id
+    cross join lateral (
+        select count(*) filter (where dep.status <> 'completed')::int as remaining_deps,
+               octet_length(r.input::text)
+               + coalesce(sum(dep.output_bytes) filter (where dep.status = 'completed'), 0)::bigint as input_bytes
+        from pgflow.workflow_step_dependencies_def as e
+        join pgflow.step_states as dep on dep.run_id = u.run_id and dep.step_index = e.dep_index
+        where e.version_id = r.version_id and e.step_index = u.step_index
+    ) as d
+    where s.run_id = u.run_id and s.step_index = u.step_index;
+
+    delete from pgflow.step_tasks as t
+    using unnest(v_undone.run_ids, v_undone.step_indexes) as u (run_id, step_index)
+    join pgflow.step_states as s
+        on s.run_id = u.run_id and s.step_index = u.step_index and s.status = 'created'
+    where t.run_id = u.run_id and t.step_index = u.step_index;
+
+    update pgflow.step_tasks as t
+    set status = 'queued', failures = 0, lost_leases = 0, releases = 0, queued_at = v_now, completed_at = null
+    from unnest(v_undone.run_ids, v_undone.step_indexes) as u (run_id, step_index)
+    where t.run_id = u.run_id and t.step_index = u.step_index and t.status in ('failed', 'cancelled');
+
+    with counted as (
+        update pgflow.step_states as s
+        set initial_tasks = case when c.task_count > 0 then s.initial_tasks when not s.is_map then 1 end,
+            remaining_tasks = case
+                when c.task_count > 0 then s.initial_tasks - c.completed_count
+                when not s.is_map then 1
+            end,
+            expanded_count = case when s.is_map then c.task_count else 0 end,
+            next_index = case when s.is_map then least(c.task_count, c.completed_count + c_window) else 0 end,
+            output_bytes = c.output_bytes,
+            started_at = case
+                when s.status = 'created' then null
+                when c.task_count > 0 then s.started_at
+                else v_now
+            end
+        from unnest(v_undone.run_ids, v_undone.step_indexes) as u (run_id, step_index)
+        join pgflow.runs as r on r.run_id = u.run_id
+        cross join lateral (
+            select count(*)::int as task_count,
+                   count(*) filter (where t.status = 'completed')::int as completed_count,
+                   coalesce(sum(octet_length(t.output::text)), 0)::bigint as output_bytes
+            from pgflow.step_tasks as t
+            where t.run_id = u.run_id and t.step_index = u.step_index
+        ) as c
+        cross join lateral (
+            select max(e.dep_index) as last_dep_index from pgflow.workflow_step_dependencies_def as e
+            where e.version_id = r.version_id and e.step_index = u.step_index
+        ) as d
+        where s.run_id = u.run_id and s.step_index = u.step_index
+        returning s.run_id, s.step_index, s.status, s.route_id, s.is_map, s.input_bytes, d.last_dep_index,
+                  c.task_count > 0 as has_tasks
+    )
+    select array_agg(run_id), array_agg(step_index), array_agg(route_id), array_agg(is_map), array_agg(has_tasks),
+           array_agg(input_bytes), array_agg(last_dep_index)
+    into run_ids, step_indexes, route_ids, are_maps, have_tasks, input_bytes, last_dep_indexes
+    from counted
+    where status = 'started';
+
+    insert into pgflow.map_expansions (run_id, step_index, created_at)
+    select s.run_id, s.step_index, v_now
+    from unnest(run_ids, step_indexes, have_tasks) as u (run_id, step_index, has_tasks)
+    join pgflow.step_states as s on s.run_id = u.run_id and s.step_index = u.step_index
+    where u.has_tasks and s.is_map and s.expanded_count < s.initial_tasks;
+    if found then
+        perform pg_notify('pgflow_expand', '');
+    end if;
+end
+$$;
