@@ -58,7 +58,7 @@ class Reason(StrEnum):
     RUN_NOT_FOUND = auto()
     TASK_NOT_FOUND = auto()
     IDEMPOTENCY_KEY_REUSED = auto()
-    RUN_ENDED = auto()
+    RUN_COMPLETED = auto()
     TYPE_VIOLATION = auto()
     INITIAL_TASKS_MISMATCH = auto()
     TOO_MANY_ITEMS = auto()

@@ -158,6 +158,14 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         run, cancelled = await self._runs.cancel_run(*cancel_request(request))
         return run_pb2.CancelRunResponse(run=run_to(run), cancelled=cancelled)
 
+    async def RetryRun(self, request: run_pb2.RetryRunRequest, context: _Context) -> run_pb2.RetryRunResponse:
+        """Lets a run go on that failed or was cancelled."""
+        fields = Fields()
+        run_id = fields.run_id(request.run_id)
+        fields.refuse()
+        run, retried = await self._runs.retry_run(run_id)
+        return run_pb2.RetryRunResponse(run=run_to(run), retried=retried)
+
     async def ListWorkers(self, request: run_pb2.ListWorkersRequest, context: _Context) -> run_pb2.ListWorkersResponse:
         """Lists the sessions of workers."""
         fields = Fields()

@@ -1,4 +1,4 @@
-"""One INFO line for each run that ends, however many end at once."""
+"""One INFO line for each run that ends or is retried, however many end at once."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def log_end(run_id: str, flow: str | None, status: str, duration_s: float) -> No
         duration_s: seconds from its start.
     """
     _log.info("run ended", run_id=run_id, flow=flow, status=status, duration_ms=round(duration_s * 1000, 1))
+
+
+def log_retry(run_id: str, flow: str) -> None:
+    """Logs a run that goes on by a retry.
+
+    Args:
+        run_id: the run.
+        flow: its flow.
+    """
+    _log.info("run retried", run_id=run_id, flow=flow)
 
 
 def log_ended(runs: Sequence[EndedRun], definitions: DefinitionCache) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 from stepgres_service.engine.checks import is_plan
 from stepgres_service.errors import (
     AlreadyExists,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     Reason,
@@ -97,6 +98,16 @@ def run_not_found(run_id: UUID) -> NotFound:
     return NotFound(
         f"run_id: there is no run {run_id}; check the id, or list runs with ListRuns",
         reason=Reason.RUN_NOT_FOUND,
+        field="run_id",
+    )
+
+
+def run_completed(run_id: UUID) -> FailedPrecondition:
+    """A run that has completed cannot be retried."""
+    return FailedPrecondition(
+        f"run_id: run {run_id} has completed, nothing of it is left to retry; read its output with GetRun, or start a "
+        "new run",
+        reason=Reason.RUN_COMPLETED,
         field="run_id",
     )
 

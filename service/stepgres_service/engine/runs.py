@@ -1,4 +1,4 @@
-"""Use cases of runs: start, look at, cancel."""
+"""Use cases of runs: start, look at, cancel, retry."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from stepgres_service.engine.run_log import log_end
-from stepgres_service.engine.run_refusals import payloads_too_large, run_not_found
+from stepgres_service.engine.run_log import log_end, log_retry
+from stepgres_service.engine.run_refusals import payloads_too_large, run_completed, run_not_found
 from stepgres_service.engine.run_starts import RunStarts, Started
 from stepgres_service.errors import NotFound, Reason, StepgresError
 from stepgres_service.model import Run, Task, TaskStatus
@@ -47,7 +47,7 @@ class RunRequest:
 
 
 class Runs:
-    """Starts, reads and cancels runs.
+    """Starts, reads, cancels and retries runs.
 
     Args:
         store: calls and reads runs.
@@ -70,6 +70,7 @@ class Runs:
         self._store = store
         self._tasks = tasks
         self._starts = RunStarts(store, wake, look_around)
+        self._wake = wake
         self._runs_ended = runs_ended
         self._touch = touch
 
@@ -194,6 +195,29 @@ class Runs:
             ended = run[0].completed_at - run[0].started_at
             log_end(str(run_id), run[0].flow, run[0].status, ended.total_seconds())
         return run[0], cancelled
+
+    async def retry_run(self, run_id: UUID) -> tuple[Run, bool]:
+        """Lets a failed or cancelled run go on; a started one stays as it is.
+
+        Returns:
+            The run with its steps, and whether this call has retried it.
+
+        Raises:
+            NotFound: there is none, or its flow is deleted.
+            FailedPrecondition: it has completed.
+        """
+        answer = await self._store.retry_run(run_id)
+        if answer is not None and answer.verdict == "completed":
+            raise run_completed(run_id)
+        if answer is not None and answer.verdict == "retried":
+            self._wake(answer.ready_routes)
+            self._touch([run_id.bytes])
+        run = None if answer is None else await self._store.get_run(run_id, full=False)
+        if answer is None or run is None:
+            raise run_not_found(run_id)
+        if answer.verdict == "retried":
+            log_retry(str(run_id), run[0].flow)
+        return run[0], answer.verdict == "retried"
 
     async def _find_step(self, run_id: UUID, step: str) -> int | None:
         exists, step_index = await self._tasks.find_step(run_id, step)

@@ -1,4 +1,4 @@
-"""Runs: starting, reading, watching and cancelling them."""
+"""Runs: starting, reading, watching, cancelling and retrying them."""
 
 from __future__ import annotations
 
@@ -88,6 +88,16 @@ class StartedBatch:
     ready_routes: Sequence[int]
     #: The runs that were asked for, without steps and payloads.
     runs: dict[UUID, Run]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryVerdict:
+    """What became of a retry."""
+
+    #: retried; started or completed: the run stays as it was.
+    verdict: str
+    #: Routes that may have new messages.
+    ready_routes: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +251,14 @@ class RunStore:
             cursor = await conn.execute(_SQL["cancel_runs"], (run_id, reason))
             row = await cursor.fetchone()
         return None if row is None else bool(row[0])
+
+    async def retry_run(self, run_id: UUID) -> RetryVerdict | None:
+        """Lets a failed or cancelled run go on; None when there is none."""
+        parameters = (run_id, self._limits.max_items, self._limits.max_task_input_bytes)
+        async with self._database.connection() as conn:
+            cursor = await conn.execute(_SQL["retry_runs"], parameters)
+            row = await cursor.fetchone()
+        return None if row is None else RetryVerdict(row[0], row[1] or [])
 
     # ------------------------------------------------------------------------------------------------ reads
 

@@ -26,6 +26,11 @@ order by s.item
 -- Cancels a run; see 1350_fn_cancel_runs.sql. No row: unknown.
 select c.cancelled from pgflow.cancel_runs(array[%s::uuid], %s) as c
 
+-- retry_runs --
+-- Retries a run; see 1355_fn_retry_runs.sql. No row: unknown.
+select t.verdict, t.ready_routes
+from pgflow.retry_runs(array[%s::uuid], p_max_items => %s, p_max_input_bytes => %s) as t
+
 -- read_runs --
 -- Runs without steps and payloads.
 select r.run_id, v.workflow_slug, v.version, r.status, r.revision, r.step_count, r.remaining_steps, r.started_at,

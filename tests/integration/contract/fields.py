@@ -169,6 +169,7 @@ FIELDS: dict[str, Kind] = {
     "WatchRunRequest.view": VIEW,
     "CancelRunRequest.run_id": RUN_ID,
     "CancelRunRequest.reason": more(text(OK, LONG, longest=300, other=OK), longest=("r" * 1000, OK)),
+    "RetryRunRequest.run_id": RUN_ID,
     "ListWorkersRequest.page_size": PAGE_SIZE,
     "ListWorkersRequest.page_token": page_token("ListWorkers", "ListQueues"),
     "ListQueuesRequest.page_size": PAGE_SIZE,

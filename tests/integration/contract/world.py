@@ -251,6 +251,10 @@ async def _cancel_run(world: World) -> Message:
     return run_pb2.CancelRunRequest(run_id=world.run_id, reason="enough")
 
 
+async def _retry_run(world: World) -> Message:
+    return run_pb2.RetryRunRequest(run_id=world.run_id)
+
+
 async def _list_workers(_world: World) -> Message:
     return run_pb2.ListWorkersRequest(page_size=1)
 
@@ -285,6 +289,7 @@ VALID: dict[str, Callable[[World], Awaitable[Message]]] = {
     "GetTask": _get_task,
     "WatchRun": _watch_run,
     "CancelRun": _cancel_run,
+    "RetryRun": _retry_run,
     "ListWorkers": _list_workers,
     "ListQueues": _list_queues,
     "GetRunInput": _get_run_input,

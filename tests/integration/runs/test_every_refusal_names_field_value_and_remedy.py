@@ -15,11 +15,12 @@ from tests.support.rpc import reason_of, violations_of
 RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
 INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 Start, Get, List = run_pb2.StartRunRequest, run_pb2.GetRunRequest, run_pb2.ListRunsRequest
-Tasks, Task, Watch, Cancel = (
+Tasks, Task, Watch, Cancel, Retry = (
     run_pb2.ListTasksRequest,
     run_pb2.GetTaskRequest,
     run_pb2.WatchRunRequest,
     run_pb2.CancelRunRequest,
+    run_pb2.RetryRunRequest,
 )
 
 #: rpc, request, code, reason, field, what the description must hold.
@@ -75,6 +76,8 @@ REFUSALS: list[tuple[str, Any, grpc.StatusCode, str, str, list[str]]] = [
     ("CancelRun", Cancel(run_id=RUN), MISSING, "RUN_NOT_FOUND", "run_id", [RUN]),
     ("CancelRun", Cancel(run_id=RUN, reason="r" * 1001), INVALID, "FIELD_TOO_LONG", "reason", ["1001", "1000"]),
     ("CancelRun", Cancel(run_id=RUN, reason="\0"), INVALID, "NUL_CHARACTER", "reason", ["remove it"]),
+    ("RetryRun", Retry(run_id=RUN), MISSING, "RUN_NOT_FOUND", "run_id", [RUN]),
+    ("RetryRun", Retry(run_id="x"), INVALID, "FIELD_INVALID", "run_id", ['"x"']),
     ("WatchRun", Watch(run_id="x"), INVALID, "FIELD_INVALID", "run_id", ['"x"']),
     ("WatchRun", Watch(run_id=RUN), MISSING, "RUN_NOT_FOUND", "run_id", [RUN]),
     ("WatchRun", Watch(run_id=RUN, cursor="x"), INVALID, "INVALID_CURSOR", "cursor", ["leave it empty"]),

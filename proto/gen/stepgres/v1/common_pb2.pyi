@@ -320,9 +320,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The idempotency key was used for this flow with another input or version. ALREADY_EXISTS.
     Remedy: Use a new key for a new request.
     """
-    ERROR_REASON_RUN_ENDED: _ErrorReason.ValueType  # 63
-    """The run has ended in a status that does not allow the call. FAILED_PRECONDITION.
-    Remedy: Look at the run's status with GetRun.
+    ERROR_REASON_RUN_COMPLETED: _ErrorReason.ValueType  # 63
+    """The run has completed: nothing of it is left to retry. FAILED_PRECONDITION.
+    Remedy: Read its output with GetRun, or start a new run.
     """
     ERROR_REASON_TYPE_VIOLATION: _ErrorReason.ValueType  # 80
     """A map step did not get an array. INVALID_ARGUMENT for a run input; else the code of the failed run.
@@ -548,9 +548,9 @@ ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 62
 """The idempotency key was used for this flow with another input or version. ALREADY_EXISTS.
 Remedy: Use a new key for a new request.
 """
-ERROR_REASON_RUN_ENDED: ErrorReason.ValueType  # 63
-"""The run has ended in a status that does not allow the call. FAILED_PRECONDITION.
-Remedy: Look at the run's status with GetRun.
+ERROR_REASON_RUN_COMPLETED: ErrorReason.ValueType  # 63
+"""The run has completed: nothing of it is left to retry. FAILED_PRECONDITION.
+Remedy: Read its output with GetRun, or start a new run.
 """
 ERROR_REASON_TYPE_VIOLATION: ErrorReason.ValueType  # 80
 """A map step did not get an array. INVALID_ARGUMENT for a run input; else the code of the failed run.

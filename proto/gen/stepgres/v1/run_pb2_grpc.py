@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RunServiceStub(object):
-    """Starts, reads, watches and ends runs.
+    """Starts, reads, watches, ends and retries runs.
     """
 
     def __init__(self, channel):
@@ -75,6 +75,11 @@ class RunServiceStub(object):
                 request_serializer=stepgres_dot_v1_dot_run__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=stepgres_dot_v1_dot_run__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.RetryRun = channel.unary_unary(
+                '/stepgres.v1.RunService/RetryRun',
+                request_serializer=stepgres_dot_v1_dot_run__pb2.RetryRunRequest.SerializeToString,
+                response_deserializer=stepgres_dot_v1_dot_run__pb2.RetryRunResponse.FromString,
+                _registered_method=True)
         self.ListWorkers = channel.unary_unary(
                 '/stepgres.v1.RunService/ListWorkers',
                 request_serializer=stepgres_dot_v1_dot_run__pb2.ListWorkersRequest.SerializeToString,
@@ -88,7 +93,7 @@ class RunServiceStub(object):
 
 
 class RunServiceServicer(object):
-    """Starts, reads, watches and ends runs.
+    """Starts, reads, watches, ends and retries runs.
     """
 
     def StartRun(self, request, context):
@@ -161,6 +166,17 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryRun(self, request, context):
+        """Lets a failed or cancelled run go on: what failed or was cancelled starts again with all its attempts, what is
+        finished stays, each output of a map too. The run keeps its version, its steps and its idempotency key.
+
+        Idempotent: a run that is started stays as it is. What failed for good may fail again, at the latest when the step
+        is worked on anew. Codes: NOT_FOUND; FAILED_PRECONDITION (RUN_COMPLETED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListWorkers(self, request, context):
         """Lists the sessions of workers, by name. Answers may be a second old. Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
         """
@@ -220,6 +236,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=stepgres_dot_v1_dot_run__pb2.CancelRunRequest.FromString,
                     response_serializer=stepgres_dot_v1_dot_run__pb2.CancelRunResponse.SerializeToString,
             ),
+            'RetryRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryRun,
+                    request_deserializer=stepgres_dot_v1_dot_run__pb2.RetryRunRequest.FromString,
+                    response_serializer=stepgres_dot_v1_dot_run__pb2.RetryRunResponse.SerializeToString,
+            ),
             'ListWorkers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListWorkers,
                     request_deserializer=stepgres_dot_v1_dot_run__pb2.ListWorkersRequest.FromString,
@@ -239,7 +260,7 @@ def add_RunServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RunService(object):
-    """Starts, reads, watches and ends runs.
+    """Starts, reads, watches, ends and retries runs.
     """
 
     @staticmethod
@@ -448,6 +469,33 @@ class RunService(object):
             '/stepgres.v1.RunService/CancelRun',
             stepgres_dot_v1_dot_run__pb2.CancelRunRequest.SerializeToString,
             stepgres_dot_v1_dot_run__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stepgres.v1.RunService/RetryRun',
+            stepgres_dot_v1_dot_run__pb2.RetryRunRequest.SerializeToString,
+            stepgres_dot_v1_dot_run__pb2.RetryRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RunServiceStub:
-    """Starts, reads, watches and ends runs."""
+    """Starts, reads, watches, ends and retries runs."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRun: _aio.UnaryUnaryMultiCallable[_run_pb2.StartRunRequest, _run_pb2.StartRunResponse]
@@ -51,6 +51,13 @@ class RunServiceStub:
 
     Idempotent: a run that has ended stays as it is. Codes: NOT_FOUND.
     """
+    RetryRun: _aio.UnaryUnaryMultiCallable[_run_pb2.RetryRunRequest, _run_pb2.RetryRunResponse]
+    """Lets a failed or cancelled run go on: what failed or was cancelled starts again with all its attempts, what is
+    finished stays, each output of a map too. The run keeps its version, its steps and its idempotency key.
+
+    Idempotent: a run that is started stays as it is. What failed for good may fail again, at the latest when the step
+    is worked on anew. Codes: NOT_FOUND; FAILED_PRECONDITION (RUN_COMPLETED).
+    """
     ListWorkers: _aio.UnaryUnaryMultiCallable[_run_pb2.ListWorkersRequest, _run_pb2.ListWorkersResponse]
     """Lists the sessions of workers, by name. Answers may be a second old. Codes: INVALID_ARGUMENT (INVALID_PAGE_TOKEN)."""
     ListQueues: _aio.UnaryUnaryMultiCallable[_run_pb2.ListQueuesRequest, _run_pb2.ListQueuesResponse]
@@ -60,7 +67,7 @@ class RunServiceStub:
     """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Starts, reads, watches and ends runs."""
+    """Starts, reads, watches, ends and retries runs."""
 
     @_abc_1.abstractmethod
     def StartRun(
@@ -143,6 +150,19 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends a run: queued tasks go, workers are told to stop leased ones, late results are refused.
 
         Idempotent: a run that has ended stays as it is. Codes: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryRun(
+        self,
+        request: _run_pb2.RetryRunRequest,
+        context: _aio.ServicerContext[_run_pb2.RetryRunRequest, _abc.Awaitable[_run_pb2.RetryRunResponse]],
+    ) -> _abc.Awaitable[_run_pb2.RetryRunResponse]:
+        """Lets a failed or cancelled run go on: what failed or was cancelled starts again with all its attempts, what is
+        finished stays, each output of a map too. The run keeps its version, its steps and its idempotency key.
+
+        Idempotent: a run that is started stays as it is. What failed for good may fail again, at the latest when the step
+        is worked on anew. Codes: NOT_FOUND; FAILED_PRECONDITION (RUN_COMPLETED).
         """
 
     @_abc_1.abstractmethod
