@@ -194,6 +194,7 @@ async def test_what_may_be_repeated_is(client: AsyncClient, fake: FakeTransport)
         ("GetFlow", flow_pb2.GetFlowResponse(), lambda: client.get_flow("f")),
         ("StartRun", STARTED, lambda: client.start_run("f", idempotency_key="k")),
         ("CancelRun", run_pb2.CancelRunResponse(), lambda: client.cancel_run("r")),
+        ("RetryRun", run_pb2.RetryRunResponse(), lambda: client.retry_run("r")),
     ]:
         flaky = Flaky(gone, 2, answer)
         fake.answer(name, flaky)

@@ -47,7 +47,7 @@ _RUNS_PER_CALL = 1_000
 
 
 class AsyncClient:
-    """Defines flows; starts, reads, watches and cancels runs. The connection opens at first use.
+    """Defines flows; starts, reads, watches, cancels and retries runs. The connection opens at first use.
 
     Calls that may be repeated are: after UNAVAILABLE, with backoff, until their deadline.
 
@@ -441,6 +441,18 @@ class AsyncClient:
         """Ends a run: queued tasks go, handlers are told to stop. False when it had ended before. Raises NotFound."""
         request = run_pb2.CancelRunRequest(run_id=run_id, reason=reason)
         return (await self.call(_rpc.CANCEL_RUN, request)).cancelled
+
+    async def retry_run(self, run_id: str) -> bool:
+        """Lets a failed or cancelled run go on: what is finished stays, the rest starts again with all its attempts.
+
+        Returns:
+            False when it was started already.
+
+        Raises:
+            NotFound: there is no such run.
+            FailedPrecondition: it has completed.
+        """
+        return (await self.call(_rpc.RETRY_RUN, run_pb2.RetryRunRequest(run_id=run_id))).retried
 
     async def execute(
         self,

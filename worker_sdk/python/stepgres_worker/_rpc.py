@@ -52,6 +52,7 @@ LIST_RUNS = Rpc(_RUN + "ListRuns", run_pb2.ListRunsRequest, run_pb2.ListRunsResp
 LIST_TASKS = Rpc(_RUN + "ListTasks", run_pb2.ListTasksRequest, run_pb2.ListTasksResponse)
 GET_TASK = Rpc(_RUN + "GetTask", run_pb2.GetTaskRequest, run_pb2.GetTaskResponse)
 CANCEL_RUN = Rpc(_RUN + "CancelRun", run_pb2.CancelRunRequest, run_pb2.CancelRunResponse)
+RETRY_RUN = Rpc(_RUN + "RetryRun", run_pb2.RetryRunRequest, run_pb2.RetryRunResponse)
 LIST_WORKERS = Rpc(_RUN + "ListWorkers", run_pb2.ListWorkersRequest, run_pb2.ListWorkersResponse)
 LIST_QUEUES = Rpc(_RUN + "ListQueues", run_pb2.ListQueuesRequest, run_pb2.ListQueuesResponse)
 WATCH_RUN_PATH = _RUN + "WatchRun"

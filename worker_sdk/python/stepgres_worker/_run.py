@@ -49,6 +49,15 @@ class AsyncRun:
         """Ends the run; False when it had ended before. Raises NotFound."""
         return await self._client.cancel_run(self.id, reason=reason)
 
+    async def retry(self) -> bool:
+        """Lets the run go on that failed or was cancelled; False when it was started already.
+
+        Raises:
+            NotFound: there is no such run.
+            FailedPrecondition: it has completed.
+        """
+        return await self._client.retry_run(self.id)
+
     async def watch(self, cursor: str | None = None, *, full: bool = False) -> AsyncGenerator[RunSnapshot, None]:
         """Follows the run until it has ended; goes on by itself where the connection broke.
 

@@ -169,6 +169,7 @@ class Client:
     list_tasks = _blocking(AsyncClient.list_tasks)
     get_task = _blocking(AsyncClient.get_task)
     cancel_run = _blocking(AsyncClient.cancel_run)
+    retry_run = _blocking(AsyncClient.retry_run)
     execute = _blocking(AsyncClient.execute)
 
     def run(self, run_id: str) -> Run:
@@ -214,6 +215,10 @@ class Run:
     def cancel(self, *, reason: str = "") -> bool:
         """Ends the run; False when it had ended before. Raises NotFound."""
         return self._client.wait(self._run.cancel(reason=reason))
+
+    def retry(self) -> bool:
+        """Lets the run go on that failed or was cancelled; see `AsyncRun.retry`."""
+        return self._client.wait(self._run.retry())
 
     def result(self, timeout: float | None = None) -> Any:
         """Waits for the end and returns the output; see `AsyncRun.result`."""
