@@ -1,4 +1,4 @@
-"""`stepgres run …`: start runs, follow them, end them."""
+"""`stepgres run …`: start runs, follow them, end them, let them go on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stepgres_cli.watching import View
     from stepgres_worker import Client, Run, RunSnapshot
 
-app = typer.Typer(no_args_is_help=True, help="Start runs, follow them, end them.")
+app = typer.Typer(no_args_is_help=True, help="Start runs, follow them, end them, let them go on.")
 
 #: Seconds between two looks for what holds a watched run up.
 _HINT_EVERY_S = 3.0
@@ -274,3 +274,24 @@ def cancel(
         print_json({"run_id": run_id, "cancelled": cancelled}, output)
         return
     print(f"run {run_id}: {'cancelled' if cancelled else 'had ended before'}")
+
+
+@app.command()
+def retry(
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids of the runs, or unique parts of them.")],
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let failed or cancelled runs go on: what is finished stays, the rest starts again with all its attempts.
+
+    A run that is started stays as it is; one that has completed is refused.
+    """
+    answers = []
+    with connect(target) as client:
+        for run_id in [resolve_run_id(client, text) for text in run_ids]:
+            retried = client.retry_run(run_id)
+            answers.append({"run_id": run_id, "retried": retried})
+            if output is Output.TABLE:
+                print(f"run {run_id}: {'goes on' if retried else 'was started already'}")
+    if output is not Output.TABLE:
+        print_list("runs", answers, "", output)

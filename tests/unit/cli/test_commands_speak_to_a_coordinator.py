@@ -221,6 +221,18 @@ def test_run_cancel_says_whether_it_was_this_call(stepgres, coordinator):
     assert stepgres("run", "cancel", RUN).out == f"run {RUN}: had ended before\n"
 
 
+def test_run_retry_says_of_each_run_what_became_of_it(stepgres, coordinator):
+    coordinator.answers["RetryRun"] = lambda r: run_pb2.RetryRunResponse(retried=r.run_id == RUN)
+    other = RUN[:-1] + ("1" if RUN[-1] == "0" else "0")
+    assert stepgres("run", "retry", RUN).out == f"run {RUN}: goes on\n"
+    assert stepgres("run", "retry", RUN, other).out.splitlines() == [
+        f"run {RUN}: goes on",
+        f"run {other}: was started already",
+    ]
+    answer = json.loads(stepgres("run", "retry", RUN, other, "-o", "json").out)
+    assert answer["runs"] == [{"run_id": RUN, "retried": True}, {"run_id": other, "retried": False}]
+
+
 @pytest.mark.parametrize("command", [["health"], ["flow", "list"], ["run", "watch", RUN], ["run", "start", "f"]])
 def test_nobody_at_the_address_ends_with_5_and_says_how_to_start_a_coordinator(stepgres, command):
     with socket.socket() as taken:  # bound, not listening: nobody else gets the port meanwhile

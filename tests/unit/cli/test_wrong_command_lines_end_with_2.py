@@ -51,7 +51,8 @@ def test_help_lists_the_commands_and_the_exit_codes(stepgres):
 @pytest.mark.parametrize(
     "command",
     ["dev", "serve", "migrate", "health", "worker run", "flow create", "flow add-step", "flow list", "flow get",
-     "flow delete", "run start", "run list", "run get", "run watch", "run cancel"],
+     "flow delete", "run start", "run list", "run get", "run watch", "run cancel",
+     "run retry"],
 )  # fmt: skip
 def test_every_command_has_help(stepgres, command):
     answer = stepgres(*command.split(), "-h")
