@@ -336,9 +336,11 @@ def changed(base: RunSnapshot, change: run_pb2.RunChange, cursor: str) -> RunSna
         if known is None or known.revision <= message.revision:
             steps[message.step] = step_snapshot(message)
     newer = change.revision >= base.revision
+    if newer:
+        # Only runs that have not ended change: what an end before a retry left behind goes.
+        base = dataclasses.replace(base, status=_RUN_STATUS.get(change.status, base.status), error=None, end_time=None)
     return dataclasses.replace(
         base,
-        status=_RUN_STATUS.get(change.status, base.status) if newer else base.status,
         revision=max(base.revision, change.revision),
         steps=dict(sorted(steps.items(), key=lambda item: item[1].step_index)),
         remaining_steps=sum(step.status is not StepStatus.COMPLETED for step in steps.values()),

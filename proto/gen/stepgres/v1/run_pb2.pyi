@@ -601,7 +601,9 @@ class TaskAttempt(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
-    """From 1. A lost lease shares its number with the try that follows it, since it burns no attempt."""
+    """From 1, and from 1 again after RetryRun. A lost lease shares its number with the try that follows it, since it
+    burns no attempt.
+    """
     code: _builtins.str
     """Code of its failure; empty when it completed."""
     message: _builtins.str
