@@ -19,6 +19,8 @@ set enable_mergejoin = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
+-- Joins as they are written: from a route to all steps of its handler would be quadratic where flows share handlers.
+set join_collapse_limit = 1
 as $$
 #variable_conflict use_column
 declare
@@ -26,42 +28,55 @@ declare
     v_now constant timestamptz := pgflow.now();
     v_undone record;
 begin
-    with recursive undone (run_id, step_index) as (
-        select s.run_id, s.step_index from pgflow.step_states as s
-        where s.run_id = any(p_run_ids) and s.status <> 'completed'
+    -- What the run says is read once, not for each step: its input may be large.
+    with recursive undone (run_id, step_index, version_id, step_count, revision, scope, run_bytes) as (
+        select r.run_id, s.step_index, r.version_id, r.step_count, r.revision, r.scope, r.run_bytes
+        from (
+            select run_id, version_id, step_count, revision + 1 as revision, scope,
+                   octet_length(input::text) as run_bytes
+            from pgflow.runs where run_id = any(p_run_ids) offset 0
+        ) as r
+        cross join lateral (
+            select step_index from pgflow.step_states where run_id = r.run_id and status <> 'completed' offset 0
+        ) as s
         union
-        select u.run_id, e.step_index
+        select u.run_id, e.step_index, u.version_id, u.step_count, u.revision, u.scope, u.run_bytes
         from undone as u
-        join pgflow.runs as r on r.run_id = u.run_id
-        join pgflow.workflow_step_dependencies_def as e
-            on e.version_id = r.version_id and e.dep_index = u.step_index and e.step_index < r.step_count
+        -- A range of one, in the order of the primary key: the other index would read the whole version for each step.
+        cross join lateral (
+            select d.step_index from pgflow.workflow_step_dependencies_def as d
+            where d.version_id = u.version_id and d.dep_index between u.step_index and u.step_index
+              and d.step_index < u.step_count
+            order by d.dep_index, d.step_index
+        ) as e
     )
-    select array_agg(run_id) as run_ids, array_agg(step_index) as step_indexes into v_undone from undone;
+    select array_agg(run_id) as run_ids, array_agg(step_index) as step_indexes, array_agg(version_id) as version_ids,
+           array_agg(revision) as revisions, array_agg(scope) as scopes, array_agg(run_bytes) as run_bytes
+    into v_undone from undone;
 
     -- Routes of scopes may have been forgotten since, and come back with other numbers.
     update pgflow.step_states as s
     set status = 'created', completed_at = null, output = null, failed_tasks = 0, output_bytes = 0,
-        revision = r.revision + 1, route_id = route.route_id
-    from unnest(v_undone.run_ids, v_undone.step_indexes) as u (run_id, step_index)
-    join pgflow.runs as r on r.run_id = u.run_id
-    join pgflow.workflow_steps as step on step.version_id = r.version_id and step.step_index = u.step_index
+        revision = u.revision, route_id = route.route_id
+    from unnest(v_undone.run_ids, v_undone.step_indexes, v_undone.version_ids, v_undone.revisions, v_undone.scopes)
+        as u (run_id, step_index, version_id, revision, scope)
+    join pgflow.workflow_steps as step on step.version_id = u.version_id and step.step_index = u.step_index
     join pgflow.routes as route
-        on route.queue_id = step.queue_id and route.scope = r.scope and route.handler = step.handler
+        on route.queue_id = step.queue_id and route.scope = u.scope and route.handler = step.handler
     where s.run_id = u.run_id and s.step_index = u.step_index;
 
     -- Counted from what is there: whatever ended the run may have left them in between.
     update pgflow.step_states as s
     set remaining_deps = d.remaining_deps, input_bytes = d.input_bytes,
         status = case when d.remaining_deps = 0 then 'started' else 'created' end
-    from unnest(v_undone.run_ids, v_undone.step_indexes) as u (run_id, step_index)
-    join pgflow.runs as r on r.run_id = u.run_id
+    from unnest(v_undone.run_ids, v_undone.step_indexes, v_undone.version_ids, v_undone.run_bytes)
+        as u (run_id, step_index, version_id, run_bytes)
     cross join lateral (
         select count(*) filter (where dep.status <> 'completed')::int as remaining_deps,
-               octet_length(r.input::text)
-               + coalesce(sum(dep.output_bytes) filter (where dep.status = 'completed'), 0)::bigint as input_bytes
+               u.run_bytes + coalesce(sum(dep.output_bytes) filter (where dep.status = 'completed'), 0)::bigint as input_bytes
         from pgflow.workflow_step_dependencies_def as e
         join pgflow.step_states as dep on dep.run_id = u.run_id and dep.step_index = e.dep_index
-        where e.version_id = r.version_id and e.step_index = u.step_index
+        where e.version_id = u.version_id and e.step_index = u.step_index
     ) as d
     where s.run_id = u.run_id and s.step_index = u.step_index;
 
@@ -91,8 +106,8 @@ begin
                 when c.task_count > 0 then s.started_at
                 else v_now
             end
-        from unnest(v_undone.run_ids, v_undone.step_indexes) as u (run_id, step_index)
-        join pgflow.runs as r on r.run_id = u.run_id
+        from unnest(v_undone.run_ids, v_undone.step_indexes, v_undone.version_ids)
+            as u (run_id, step_index, version_id)
         cross join lateral (
             select count(*)::int as task_count,
                    count(*) filter (where t.status = 'completed')::int as completed_count,
@@ -102,7 +117,7 @@ begin
         ) as c
         cross join lateral (
             select max(e.dep_index) as last_dep_index from pgflow.workflow_step_dependencies_def as e
-            where e.version_id = r.version_id and e.step_index = u.step_index
+            where e.version_id = u.version_id and e.step_index = u.step_index
         ) as d
         where s.run_id = u.run_id and s.step_index = u.step_index
         returning s.run_id, s.step_index, s.status, s.route_id, s.is_map, s.input_bytes, d.last_dep_index,

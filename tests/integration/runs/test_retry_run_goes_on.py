@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import grpc
+import psycopg
 import pytest
 
 from stepgres.v1 import common_pb2, flow_pb2, flow_pb2_grpc, run_pb2, run_pb2_grpc, worker_pb2
+from tests.integration.conftest import channel_to
 from tests.support.flows import cancel_run, define, ended_run, get_run, get_task, start_run
 from tests.support.raw_worker import raw_worker
 from tests.support.rpc import reason_of
@@ -151,3 +154,23 @@ async def test_the_run_of_an_inline_plan_goes_on(channel: grpc.aio.Channel) -> N
         common_pb2.STEP_STATUS_STARTED,
         common_pb2.STEP_STATUS_CREATED,
     }
+
+
+async def test_a_late_word_of_the_end_before_the_retry_costs_time_and_no_attempt(
+    start_coordinator: Callable[..., Any], conn: psycopg.AsyncConnection[Any]
+) -> None:
+    async with start_coordinator(lease_s=3, heartbeat_s=0.2) as coordinator, channel_to(coordinator) as channel:
+        await define(channel, "f", a=[])
+        run_id = await start_run(channel, "f")
+        await cancel_run(channel, run_id)
+        await retry(channel, run_id)
+        async with raw_worker(channel, ["f.a"], credits=3) as worker:
+            (first,) = await worker.take_tasks(1)
+            await conn.execute("select pg_notify('pgflow_ended', %s)", [run_id])
+            await worker.until(lambda: first.token in worker.cancelled)
+            # The comparison finds a lease that nobody works on, and hands it back.
+            (second,) = await worker.take_tasks(1)
+            assert second.attempt == 1
+            worker.complete(second)
+            assert (await ended_run(channel, run_id)).status == common_pb2.RUN_STATUS_COMPLETED
+        assert (await get_task(channel, run_id, "a")).lost_leases == 0

@@ -105,6 +105,18 @@ async def test_a_cursor_of_before_needs_no_snapshot_frame(fake: FakeTransport) -
     assert seen[0].steps["b"].status == "created"
 
 
+async def test_a_run_that_was_retried_has_lost_its_error(fake: FakeTransport) -> None:
+    failed = run_pb2.Run()
+    failed.CopyFrom(SNAPSHOT.snapshot)
+    failed.status = common_pb2.RUN_STATUS_FAILED
+    failed.error.code = "BROKEN"
+    failed.end_time.seconds = 1
+    client, _ = client_of(fake, [CHANGE, END])
+    fake.answer("GetRun", lambda request: run_pb2.GetRunResponse(run=failed))
+    first = await anext(client.run("r").watch("c1"))
+    assert (first.status, first.error, first.end_time) == ("started", None, None)
+
+
 async def test_a_change_older_than_the_snapshot_changes_nothing(fake: FakeTransport) -> None:
     stale = Frame(cursor="c0", change=run_pb2.RunChange(status=1, revision=1, steps=[step("a", 0, 2, 1, total=2)]))
     newer = run_pb2.Run()
