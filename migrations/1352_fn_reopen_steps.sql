@@ -75,7 +75,11 @@ begin
         select count(*) filter (where dep.status <> 'completed')::int as remaining_deps,
                u.run_bytes + coalesce(sum(dep.output_bytes) filter (where dep.status = 'completed'), 0)::bigint as input_bytes
         from pgflow.workflow_step_dependencies_def as e
-        join pgflow.step_states as dep on dep.run_id = u.run_id and dep.step_index = e.dep_index
+        -- (`offset 0` makes it one look-up for each dependency; a join may read the whole run for each.)
+        cross join lateral (
+            select o.status, o.output_bytes from pgflow.step_states as o
+            where o.run_id = u.run_id and o.step_index = e.dep_index offset 0
+        ) as dep
         where e.version_id = u.version_id and e.step_index = u.step_index
     ) as d
     where s.run_id = u.run_id and s.step_index = u.step_index;
