@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stepgres_cli.errors import CliError, Exit, say, usage
+from stepgres_cli.flowfile import read_plan
 from stepgres_cli.inputs import read_json
 from stepgres_cli.options import Output, OutputOption, PageSize, Target, connect
 from stepgres_cli.output import (
@@ -36,16 +37,20 @@ app = typer.Typer(no_args_is_help=True, help="Start runs, follow them, end them,
 #: Seconds between two looks for what holds a watched run up.
 _HINT_EVERY_S = 3.0
 
+InputArgument = Annotated[str | None, typer.Argument(metavar="INPUT", help="JSON, @FILE or -.", show_default="{}")]
+WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Follow it; the exit code tells how it ended.")]
+KeyOption = Annotated[str | None, typer.Option(help="Idempotency key: the same key starts nothing twice.")]
+ScopeOption = Annotated[str, typer.Option(help="Only workers of this scope get its tasks.", show_default=False)]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, or a unique part of its beginning or end.")]
 
 
 @app.command()
 def start(
     flow: Annotated[str, typer.Argument(metavar="FLOW", help="Slug of the flow.")],
-    input_: Annotated[str | None, typer.Argument(metavar="INPUT", help="JSON, @FILE or -.", show_default="{}")] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it; the exit code tells how it ended.")] = False,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key starts nothing twice.")] = None,
-    scope: Annotated[str, typer.Option(help="Only workers of this scope get its tasks.", show_default=False)] = "",
+    input_: InputArgument = None,
+    watch: WatchOption = False,
+    key: KeyOption = None,
+    scope: ScopeOption = "",
     version: Annotated[int, typer.Option(min=0, help="Version of the flow.", show_default="the latest")] = 0,
     target: Target = None,
     output: OutputOption = Output.TABLE,
@@ -57,13 +62,41 @@ def start(
     body = read_json(input_, "INPUT")
     with connect(target) as client:
         run = client.start_run(flow, body, idempotency_key=key, scope=scope, version=version)
-        if watch:
-            raise typer.Exit(_follow(client, run, output))
-        if output is not Output.TABLE:
-            print_json({"run_id": run.id, "created": run.created}, output)
-            return
-        print(run.id)
-        say(f"{'started' if run.created else 'exists already'}: run of {flow}; follow it: stepgres run watch {run.id}")
+        _tell_started(client, run, flow, watch, output)
+
+
+@app.command("plan")
+def start_plan(
+    file: Annotated[str, typer.Option("--file", "-f", help="The plan as JSON or YAML; - reads stdin.")],
+    input_: InputArgument = None,
+    watch: WatchOption = False,
+    key: KeyOption = None,
+    scope: ScopeOption = "",
+    target: Target = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Start a run of a plan: a flow file without slug, of which nothing stays but its run.
+
+    A step's handler is by default the step's slug. Example: stepgres run plan -f trip.json '{"city": "Rome"}' --watch
+    """
+    plan = read_plan(file)
+    body = read_json(input_, "INPUT")
+    with connect(target) as client:
+        try:
+            run = client.start_run(input=body, plan=plan, idempotency_key=key, scope=scope)
+        except ValueError as error:
+            raise usage(f"--file: {file}: {error}.") from error
+        _tell_started(client, run, "the plan", watch, output)
+
+
+def _tell_started(client: Client, run: Run, what: str, watch: bool, output: Output) -> None:
+    if watch:
+        raise typer.Exit(_follow(client, run, output))
+    if output is not Output.TABLE:
+        print_json({"run_id": run.id, "created": run.created}, output)
+        return
+    print(run.id)
+    say(f"{'started' if run.created else 'exists already'}: run of {what}; follow it: stepgres run watch {run.id}")
 
 
 @app.command("watch")

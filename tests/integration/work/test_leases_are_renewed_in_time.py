@@ -47,8 +47,8 @@ async def test_calls_that_fill_the_pool_cost_no_lease(
     start_coordinator: Callable[..., Any], database: str, conn: Conn
 ) -> None:
     async with (
-        start_coordinator(lease_s=1, heartbeat_s=0.3, pool_min=1, pool_max=2) as full,
-        start_coordinator(lease_s=1, heartbeat_s=0.3) as sweeping,
+        start_coordinator(lease_s=2, heartbeat_s=0.4, pool_min=1, pool_max=2) as full,
+        start_coordinator(lease_s=2, heartbeat_s=0.4) as sweeping,
         channel_to(full) as channel,
         channel_to(sweeping) as other,
     ):
@@ -61,10 +61,10 @@ async def test_calls_that_fill_the_pool_cost_no_lease(
                 waiting = [asyncio.create_task(define(channel, f"f{n}", work=[])) for n in range(30)]
                 began = await seconds(conn)
 
-                async def four_leases_later() -> bool:
-                    return await seconds(conn) - began > 4 or worker.closed
+                async def leases_later() -> bool:
+                    return await seconds(conn) - began > 5 or worker.closed
 
-                await eventually(four_leases_later)
+                await eventually(leases_later)
                 await locker.rollback()
             await asyncio.gather(*waiting, return_exceptions=True)
             worker.complete(task)

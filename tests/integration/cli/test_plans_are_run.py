@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+
+import grpc
+
+from tests.integration.cli.conftest import Cli
+from tests.support.raw_worker import raw_worker
+
+PLAN = {
+    "steps": [
+        {"slug": "fetch", "params": {"page": 1}},
+        {"slug": "tell", "handler": "speak", "depends_on": ["fetch"]},
+    ]
+}
+
+
+async def test_a_plan_is_run_from_a_file_and_leaves_no_flow(cli: Cli, channel: grpc.aio.Channel) -> None:
+    said = await cli("run", "plan", "-f", "-", '{"n": 1}', "--key", "k", stdin=json.dumps(PLAN))
+    assert said.code == 0, said.err
+    run_id = said.out.strip()
+    again = await cli("run", "plan", "-f", "-", '{"n": 1}', "--key", "k", "--output", "json", stdin=json.dumps(PLAN))
+    assert json.loads(again.out) == {"run_id": run_id, "created": False}
+    async with raw_worker(channel, ["fetch", "speak"], credits=5) as worker:
+        for step in ("fetch", "tell"):
+            (task,) = await worker.take_tasks(1)
+            assert task.step == step
+            worker.complete(task, output=b'"done"')
+            await worker.take_acks(1)
+    watched = await cli("run", "watch", run_id)
+    assert watched.code == 0
+    assert '"tell": "done"' in watched.out
+    assert json.loads((await cli("flow", "list", "--output", "json")).out)["flows"] == []
+
+
+async def test_what_is_wrong_with_a_plan_is_said_with_its_path(cli: Cli) -> None:
+    wrong = {"steps": [{"slug": "a", "depends_on": ["b"]}, {"slug": "c", "max_attempts": 0}]}
+    said = await cli("run", "plan", "-f", "-", stdin=json.dumps(wrong))
+    assert said.code == 1
+    assert "plan.steps[0].depends_on[0]" in said.err
+    assert "plan.steps[1].max_attempts" in said.err
+    said = await cli("run", "plan", "-f", "-", stdin='{"stepps": []}')
+    assert said.code == 2
+    assert "stepps" in said.err
