@@ -65,3 +65,28 @@ class Deadlines:
                 del self._queues[timeout_s]
         if due < self._due:
             self._arm(due)
+
+
+class DrainDeadline:
+    """The end of a drain, counted from its first `start`."""
+
+    def __init__(self, clock: Clock, delay_s: float, reached: Callable[[], None]) -> None:
+        self._clock = clock
+        self._delay_s = delay_s
+        self._reached = reached
+        self._timer: Timer | None = None
+        self.passed = False
+
+    def start(self) -> None:
+        """Begins to count; no-op the second time."""
+        if self._timer is None:
+            self._timer = self._clock.call_at(self._clock.time() + self._delay_s, self._pass)
+
+    def cancel(self) -> None:
+        """Stops counting."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _pass(self) -> None:
+        self.passed = True
+        self._reached()

@@ -14,6 +14,7 @@ from stepgres.v1 import worker_pb2
 from . import _convert, _rpc
 from ._client import AsyncClient
 from ._clock import LoopClock, full_jitter_s
+from ._deadlines import DrainDeadline
 from ._errors import AlreadyExists, DeadlineExceeded, RequestError, StepgresError, Unavailable
 from ._executor import Executor
 from ._failures import Attempts
@@ -84,9 +85,7 @@ class Worker:
         self._given_clock = clock
         self._registry = Registry()
         self._attempts = Attempts()
-        for flow in flows:
-            for handler, function in flow.handlers().items():
-                self._registry.add(handler, function, is_map=handler in flow.map_handlers())
+        self._take_handlers_of_flows()
         self._clock: Clock
         self._session: Session
         self._subscription: worker_pb2.Subscription
@@ -101,7 +100,8 @@ class Worker:
         self._greeting = self._ending = False
         #: Streams in a row that were welcomed and broke soon after.
         self._short_lived = 0
-        self._ready: asyncio.Event | None = None
+        #: Done when a coordinator has welcomed it, or when it has ended without that.
+        self._ready: asyncio.Future[None] | None = None
 
     # ------------------------------------------------------------------------------------------------ public
 
@@ -183,6 +183,15 @@ class Worker:
         """
         if self._serving:
             raise ValueError("this worker serves already")
+        try:
+            await self._serve()
+        except BaseException as error:
+            self._never_ready(error)
+            raise
+        self._never_ready(None)
+
+    async def _serve(self) -> None:
+        self._take_handlers_of_flows()
         if not self._registry:
             raise ValueError("this worker has no handlers: give it a Flow with steps, or use @worker.step")
         self._subscription = self._registry.subscription(self._scope)
@@ -204,7 +213,6 @@ class Worker:
             if self._own_transport:
                 await self._transport.close()
             self._serving = self._stop_asked = self._stop_now = self._greeting = self._ending = False
-            self._ready = None
 
     def stop(self, *, now: bool = False) -> None:
         """Asks a serving worker to stop; returns at once, `serve` returns when it is done. Call it on the loop.
@@ -219,12 +227,40 @@ class Worker:
             self._changed.set()
 
     async def wait_ready(self) -> None:
-        """Waits until the worker has been welcomed by a coordinator."""
-        if self._ready is None:
-            self._ready = asyncio.Event()
-        await self._ready.wait()
+        """Waits until the worker has been welcomed by a coordinator.
+
+        Raises:
+            RuntimeError: it ended without that; its cause is why.
+        """
+        # Shielded: several may wait, and one that gives up must not take the answer from the others.
+        await asyncio.shield(self._readiness())
 
     # ------------------------------------------------------------------------------------------------ inside
+
+    def _take_handlers_of_flows(self) -> None:
+        """Serves the steps of its flows, those too that were added after the worker was made."""
+        for flow in self._flows:
+            maps = flow.map_handlers()
+            for handler, function in flow.handlers().items():
+                known = self._registry.get(handler)
+                if known is None or known.function is not function:
+                    self._registry.add(handler, function, is_map=handler in maps)
+                elif known.is_map:
+                    known.is_map = handler in maps
+
+    def _readiness(self) -> asyncio.Future[None]:
+        if self._ready is None:
+            self._ready = asyncio.get_running_loop().create_future()
+        return self._ready
+
+    def _never_ready(self, error: BaseException | None) -> None:
+        """Tells those who still wait that there is nothing to wait for."""
+        ready, self._ready = self._ready, None
+        if ready is not None and not ready.done():
+            failure = RuntimeError(f"the worker ended before a coordinator welcomed it: {error or 'it was stopped'}")
+            failure.__cause__ = error
+            ready.set_exception(failure)
+            ready.exception()  # looked at, or asyncio complains where those who waited have gone
 
     def _new_session(self) -> Session:
         session = Session(
@@ -282,7 +318,7 @@ class Worker:
         """Keeps one stream open; while its coordinator drains, opens the next one before it lets it go."""
         link: Link | None = None
         opening: asyncio.Task[Link] | None = None
-        deadline = _Deadline(self._clock, self._drain_timeout_s, self._changed.set)
+        deadline = DrainDeadline(self._clock, self._drain_timeout_s, self._changed.set)
         try:
             while True:
                 if opening is not None and opening.done():
@@ -321,7 +357,7 @@ class Worker:
         elif link is not None:
             await link.close()
 
-    def _done(self, deadline: _Deadline) -> bool:
+    def _done(self, deadline: DrainDeadline) -> bool:
         """Whether it is time to say Goodbye: all is done, or there is no more time."""
         if not self._stop_asked:
             return False
@@ -371,9 +407,8 @@ class Worker:
             handlers=len(self._registry),
             slots=self.concurrency,
         )
-        if self._ready is None:
-            self._ready = asyncio.Event()
-        self._ready.set()
+        if not self._readiness().done():
+            self._readiness().set_result(None)
 
 
 def _slug_of(flow: Flow, handler: str) -> str:
@@ -393,28 +428,3 @@ def _slug_of(flow: Flow, handler: str) -> str:
 
 def _is_fatal(error: StepgresError) -> bool:
     return isinstance(error, RequestError) and error.code in _FATAL
-
-
-class _Deadline:
-    """The end of a drain, counted from its first `start`."""
-
-    def __init__(self, clock: Clock, delay_s: float, reached: Callable[[], None]) -> None:
-        self._clock = clock
-        self._delay_s = delay_s
-        self._reached = reached
-        self._timer: Any = None
-        self.passed = False
-
-    def start(self) -> None:
-        """Begins to count; no-op the second time."""
-        if self._timer is None:
-            self._timer = self._clock.call_at(self._clock.time() + self._delay_s, self._pass)
-
-    def cancel(self) -> None:
-        """Stops counting."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _pass(self) -> None:
-        self.passed = True
-        self._reached()

@@ -102,11 +102,12 @@ class FakeTransport:
         ready = asyncio.create_task(worker.wait_ready())
         try:
             await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
-            if not ready.done():
+            if serving.done():
                 await serving  # it ended, so it failed
             yield worker
         finally:
             ready.cancel()
+            await asyncio.gather(ready, return_exceptions=True)
             worker.stop()
             await serving
 
