@@ -73,6 +73,15 @@ def _broken(location: str, error: Exception) -> CliError:
     return usage(f"{location}: its import failed with {type(error).__name__}: {error}; see the traceback above.")
 
 
+def worker_command(location: str, processes: int, concurrency: int | None, target: str | None) -> list[str]:
+    """The command of a worker that drains when the pipe on its standard input closes."""
+    command = [sys.executable, "-m", "stepgres_cli", "worker", "run", location, "--stop-with-stdin"]
+    command += ["--processes", str(processes)] if processes > 1 else []
+    command += ["--concurrency", str(concurrency)] if concurrency is not None else []
+    command += ["--target", target] if target is not None else []
+    return command
+
+
 def run_processes(location: str, count: int, concurrency: int | None, target: str | None) -> int:
     """Run so many worker processes until they end; signals are passed on to all. Fresh processes, since gRPC does not
     survive a fork. Their standard input is our pipe: it closes if we are killed, and they drain.
@@ -80,9 +89,7 @@ def run_processes(location: str, count: int, concurrency: int | None, target: st
     Returns:
         The first exit code that is not 0, else 0.
     """
-    command = [sys.executable, "-m", "stepgres_cli", "worker", "run", location, "--stop-with-stdin"]
-    command += ["--concurrency", str(concurrency)] if concurrency is not None else []
-    command += ["--target", target] if target is not None else []
+    command = worker_command(location, 1, concurrency, target)
     children = [subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) for _ in range(count)]
 
     def stop(number: int, _frame: object) -> None:

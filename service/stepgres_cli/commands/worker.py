@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,9 @@ def run(
     location: Annotated[str, typer.Argument(metavar="MODULE:ATTR", help="A Worker, a Flow, or a list of flows.")],
     concurrency: Annotated[int | None, typer.Option(min=1, help="Tasks at once, per process.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start again when the code changes; for development.")
+    ] = False,
     stop_with_stdin: Annotated[
         bool, typer.Option("--stop-with-stdin", help="Drain when standard input closes, as when a parent dies.")
     ] = False,
@@ -35,12 +39,15 @@ def run(
     MODULE is imported with the current folder on the path. Example: stepgres worker run hello:worker
     """
     from stepgres_cli.lifeline import stop_with_stdin as watch_stdin
-    from stepgres_cli.workers import load_worker, run_processes
+    from stepgres_cli.reload import run_reloading
+    from stepgres_cli.workers import load_worker, run_processes, worker_command
 
-    if processes > 1:
-        raise typer.Exit(run_processes(location, processes, concurrency, target))
+    if reload:
+        raise typer.Exit(run_reloading(worker_command(location, processes, concurrency, target), Path.cwd()))
     if stop_with_stdin:
         watch_stdin()
+    if processes > 1:
+        raise typer.Exit(run_processes(location, processes, concurrency, target))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     found = load_worker(location, target, concurrency)
     say(f"handlers: {', '.join(found.handlers) or 'none'}; Ctrl-C stops after the tasks at hand.")
