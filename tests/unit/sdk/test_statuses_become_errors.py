@@ -44,7 +44,8 @@ def test_details_are_read() -> None:
     )
     error = _errors.from_status("INVALID_ARGUMENT", "two things are wrong", details)
     assert type(error) is sdk.InvalidArgument
-    assert (str(error), error.reason, error.field) == ("two things are wrong", "INVALID_SLUG", "steps[2].slug")
+    assert (str(error), error.field) == ("two things are wrong", "steps[2].slug")
+    assert error.reason == sdk.ErrorReason.INVALID_SLUG
     assert error.metadata == {"allowed": "128"}
     assert error.violations == (
         sdk.FieldViolation("steps[2].slug", "bad", "R"),

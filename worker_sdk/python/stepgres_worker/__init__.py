@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from stepgres.v1.reasons import ErrorReason
+
 from ._client import AsyncClient
 from ._context import Context
 from ._errors import (
@@ -68,6 +70,7 @@ __all__ = [
     "Client",
     "Context",
     "DeadlineExceeded",
+    "ErrorReason",
     "FailedPrecondition",
     "FieldViolation",
     "Flow",

@@ -66,7 +66,7 @@ class RequestError(StepgresError):
     Args:
         message: for people.
         code: name of the gRPC status code, such as `NOT_FOUND`.
-        reason: UPPER_SNAKE name from the contract's ErrorReason; empty when the server gave none.
+        reason: one of `ErrorReason`, or a newer server's word; empty when the server gave none.
         violations: one for each field at fault.
         metadata: values that the reason speaks of, such as an actual and an allowed size.
     """
