@@ -88,7 +88,7 @@ class _AckVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AckVerdict
     ACK_VERDICT_RECORDED: _AckVerdict.ValueType  # 1
     """Committed."""
     ACK_VERDICT_DUPLICATE: _AckVerdict.ValueType  # 2
-    """This result had been recorded before."""
+    """An outcome of this lease had been recorded before: this result, or its timeout."""
     ACK_VERDICT_STALE: _AckVerdict.ValueType  # 3
     """The lease is over: nothing was changed."""
     ACK_VERDICT_REJECTED: _AckVerdict.ValueType  # 4
@@ -104,7 +104,7 @@ ACK_VERDICT_UNSPECIFIED: AckVerdict.ValueType  # 0
 ACK_VERDICT_RECORDED: AckVerdict.ValueType  # 1
 """Committed."""
 ACK_VERDICT_DUPLICATE: AckVerdict.ValueType  # 2
-"""This result had been recorded before."""
+"""An outcome of this lease had been recorded before: this result, or its timeout."""
 ACK_VERDICT_STALE: AckVerdict.ValueType  # 3
 """The lease is over: nothing was changed."""
 ACK_VERDICT_REJECTED: AckVerdict.ValueType  # 4
