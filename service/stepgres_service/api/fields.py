@@ -45,7 +45,7 @@ class Fields:
             self.add(
                 "run_id",
                 Reason.FIELD_INVALID,
-                f'"{value[:80]}" is no UUID; send the run_id as StartRun answered it',
+                f'"{value[:80]}" is no UUID; send the id as the start of the run answered it',
             )
         else:
             return UUID(value)

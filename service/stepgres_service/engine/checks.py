@@ -54,7 +54,7 @@ def check_slug(path: str, text: str) -> Iterator[Violation]:
         yield Violation(
             path,
             Reason.INVALID_SLUG,
-            f'"{text}" is the name of an inline plan, which StartRun makes and nobody changes: it goes with its last run; '
+            f'"{text}" is the name of an inline plan, which comes with a run and nobody changes: it goes with its last run; '
             "name a flow",
         )
     elif not is_slug(text):

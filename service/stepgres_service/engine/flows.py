@@ -120,7 +120,7 @@ class Definitions:
             AlreadyExists: the step exists with another shape.
         """
         _refuse(found, [*check_slug("flow", flow), *check_step("step.", step, self._max_dependencies)])
-        return await self._store.add_step(flow, step)
+        return await self._store.add_step(flow, step, self._max_steps)
 
     async def get_flow(self, flow: str, version: int = 0) -> tuple[Flow, list[int]]:
         """A version (0 = the latest) with its steps, and the numbers of all versions.

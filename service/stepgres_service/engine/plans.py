@@ -76,16 +76,14 @@ def _step(step: StepSpec, positions: dict[str, int]) -> dict[str, Any]:
 def _check(spec: FlowSpec, max_steps: int, max_dependencies: int) -> list[Violation]:
     found = []
     if spec.slug:
-        message = (
-            f'"{spec.slug[:128]}" is given, but a plan is named after its content; leave it out, or use CreateFlow'
-        )
+        message = f'"{spec.slug[:128]}" is given, but a plan is named after its content; leave it out, or create a flow'
         found.append(Violation("slug", Reason.FIELD_INVALID, message))
     queues = [("queue", spec.queue), *((f"steps[{i}].queue", step.queue) for i, step in enumerate(spec.steps))]
     found += [
         Violation(
             path,
             Reason.FIELD_INVALID,
-            f'"{queue[:128]}" is given, but all plans share the queue "{PLAN_QUEUE}"; leave it out, or use CreateFlow',
+            f'"{queue[:128]}" is given, but all plans share the queue "{PLAN_QUEUE}"; leave it out, or create a flow',
         )
         for path, queue in queues
         if queue is not None and queue != PLAN_QUEUE and is_slug(queue)

@@ -42,7 +42,7 @@ def start_refusal(start: RunStart, verdict: StartVerdict) -> StepgresError:
             )
         case "unknown_flow":
             return NotFound(
-                f'flow: no flow is called "{start.flow}"; create it with CreateFlow, or list flows with ListFlows',
+                f'flow: no flow is called "{start.flow}"; create it, or list the flows to see which there are',
                 reason=Reason.FLOW_NOT_FOUND,
                 field="flow",
             )
@@ -96,7 +96,7 @@ def _input_violation(verdict: StartVerdict) -> Violation:
 def run_not_found(run_id: UUID) -> NotFound:
     """No run has this id."""
     return NotFound(
-        f"run_id: there is no run {run_id}; check the id, or list runs with ListRuns",
+        f"run_id: there is no run {run_id}; check the id, or list the runs to find it",
         reason=Reason.RUN_NOT_FOUND,
         field="run_id",
     )
@@ -105,8 +105,7 @@ def run_not_found(run_id: UUID) -> NotFound:
 def run_completed(run_id: UUID) -> FailedPrecondition:
     """A run that has completed cannot be retried."""
     return FailedPrecondition(
-        f"run_id: run {run_id} has completed, nothing of it is left to retry; read its output with GetRun, or start a "
-        "new run",
+        f"run_id: run {run_id} has completed, nothing of it is left to retry; read its output, or start a new run",
         reason=Reason.RUN_COMPLETED,
         field="run_id",
     )

@@ -225,7 +225,7 @@ class Runs:
             raise run_not_found(run_id)
         if step and step_index is None:
             raise NotFound(
-                f'step: run {run_id} has no step "{step}"; GetRun lists its steps',
+                f'step: run {run_id} has no step "{step}"; read the run to see its steps',
                 reason=Reason.STEP_NOT_FOUND,
                 field="step",
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from stepgres_service.errors import NotFound, Reason
+from stepgres_service.errors import InvalidArgument, NotFound, Reason, Violation
 from stepgres_service.model import Flow, FlowSpec, Step, StepSpec, StepType
 from stepgres_service.store.pool import Database
 from stepgres_service.store.queries import load_queries
@@ -77,8 +77,13 @@ class FlowStore:
             (flow,) = await self._read(conn, [row[0]])
         return flow, bool(row[1])
 
-    async def add_step(self, flow: str, step: StepSpec) -> tuple[Step, bool, int]:
+    async def add_step(self, flow: str, step: StepSpec, max_steps: int) -> tuple[Step, bool, int]:
         """Appends a step to the latest version.
+
+        Args:
+            flow: slug of the flow.
+            step: as its author wrote it.
+            max_steps: steps that the version may have.
 
         Returns:
             The step, whether it was created, and the version that has it.
@@ -92,7 +97,10 @@ class FlowStore:
             # Locked first, so that `existed` still holds when the step is added.
             await conn.execute(_SQL["lock_flow"], (flow,))
             row = await (await conn.execute(_SQL["latest_version"], (step.slug, flow))).fetchone()
-            version_id, version, existed = row or (None, 0, False)
+            version_id, version, count, existed = row or (None, 0, 0, False)
+            if count >= max_steps and not existed:
+                message = f'flow "{flow}" has {count} steps, at most {max_steps} are allowed; split it into two flows'
+                raise InvalidArgument(Violation("step", Reason.TOO_MANY_STEPS, message))
             cursor = await conn.execute(
                 _SQL["add_step"],
                 (
@@ -134,7 +142,7 @@ class FlowStore:
             )
         if not found:
             raise NotFound(
-                f'flow: no flow is called "{flow}"; create it, or see `stepgres flow list`',
+                f'flow: no flow is called "{flow}"; create it, or list the flows to see which there are',
                 reason=Reason.FLOW_NOT_FOUND,
                 field="flow",
             )

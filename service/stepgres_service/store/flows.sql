@@ -7,10 +7,10 @@ select version_id, created from pgflow.define_flow(%s, %s, %s, %s, %s, %s, %s, %
 select from pgflow.workflows where workflow_slug = %s for no key update
 
 -- latest_version --
--- The newest version's key, its number, and whether it has a step of that slug.
-select v.version_id, v.version, exists (
-    select from pgflow.workflow_steps as s where s.version_id = v.version_id and s.step_slug = %s
-)
+-- The newest version's key, its number, how many steps it has, and whether one of them has that slug.
+select v.version_id, v.version,
+       (select count(*) from pgflow.workflow_steps as s where s.version_id = v.version_id),
+       exists (select from pgflow.workflow_steps as s where s.version_id = v.version_id and s.step_slug = %s)
 from pgflow.workflows as w
 join pgflow.workflow_versions as v on v.workflow_slug = w.workflow_slug and v.version = w.latest_version
 where w.workflow_slug = %s

@@ -145,6 +145,15 @@ async def test_limits_are_settings(start_coordinator):
         too_long = run_pb2.StartRunRequest(flow="f", input=b'"0123456789"')
         assert reason_of(await refused(run_pb2_grpc.RunServiceStub(channel).StartRun(too_long))) == "PAYLOAD_TOO_LARGE"
         assert reason_of(await refused(define(channel, "g", a=[], b=[], c=[]))) == "TOO_MANY_STEPS"
+        flows = flow_pb2_grpc.FlowServiceStub(channel)
+        second, third = (flow_pb2.AddStepRequest(flow="f", step=flow_pb2.StepDefinition(slug=slug)) for slug in "bc")
+        assert (await flows.AddStep(second)).created
+        assert not (await flows.AddStep(second)).created
+        error = await refused(flows.AddStep(third))
+        assert reason_of(error) == "TOO_MANY_STEPS"
+        assert (
+            violations_of(error)["step"] == 'flow "f" has 2 steps, at most 2 are allowed; split it into two flows'
+        )
 
 
 async def test_flows_share_the_default_queue(start_coordinator, conn):

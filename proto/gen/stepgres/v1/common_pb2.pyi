@@ -322,7 +322,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_RUN_COMPLETED: _ErrorReason.ValueType  # 63
     """The run has completed: nothing of it is left to retry. FAILED_PRECONDITION.
-    Remedy: Read its output with GetRun, or start a new run.
+    Remedy: Read its output, or start a new run.
     """
     ERROR_REASON_TYPE_VIOLATION: _ErrorReason.ValueType  # 80
     """A map step did not get an array. INVALID_ARGUMENT for a run input; else the code of the failed run.
@@ -550,7 +550,7 @@ Remedy: Use a new key for a new request.
 """
 ERROR_REASON_RUN_COMPLETED: ErrorReason.ValueType  # 63
 """The run has completed: nothing of it is left to retry. FAILED_PRECONDITION.
-Remedy: Read its output with GetRun, or start a new run.
+Remedy: Read its output, or start a new run.
 """
 ERROR_REASON_TYPE_VIOLATION: ErrorReason.ValueType  # 80
 """A map step did not get an array. INVALID_ARGUMENT for a run input; else the code of the failed run.
