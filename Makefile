@@ -45,7 +45,7 @@ gen: $(STAMP) ## generate proto/gen from the .proto files
 verify: $(STAMP) ## fail when generated code, locks or docs are stale
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/verify
 
-bench: $(STAMP) ## measure; the last line is one JSON object
+bench: $(STAMP) ## measure; ARGS='latency maps' picks scenarios (ARGS=--help lists them), QUICK=1 is short
 	@exec $(BIN)/python -m bench $(ARGS)
 
 package: $(STAMP) ## build the wheels and try them in a fresh environment outside the repository

@@ -21,8 +21,11 @@ def main() -> None:
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = f"scenarios:\n{listed}"
-    parser.add_argument("scenario", nargs="*", choices=[*SCENARIOS, "all", []], help="which; `all` = each of them")
+    parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help="one of those below; `all` = each of them")
     names = parser.parse_args().scenario or _DEFAULT
+    unknown = [name for name in names if name not in (*SCENARIOS, "all")]
+    if unknown:
+        parser.error(f"there is no scenario {unknown[0]!r}; there are {', '.join(SCENARIOS)}, and all")
     chosen = SCENARIOS if "all" in names else {name: SCENARIOS[name] for name in names}
     effort = Effort(quick=os.environ.get("QUICK", "") not in ("", "0"))
     targets: dict[str, Target] = {
