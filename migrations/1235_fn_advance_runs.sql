@@ -48,8 +48,14 @@ begin
                 from unnest(p_done_run_ids, p_done_step_indexes, p_done_bytes)
                     as done (run_id, step_index, output_bytes)
                 join pgflow.runs as r on r.run_id = done.run_id
-                join pgflow.workflow_step_dependencies_def as e
-                    on e.version_id = r.version_id and e.dep_index = done.step_index and e.step_index < r.step_count
+                -- One look-up for each step, by the primary key: with a bare `<` the other index would offer itself, which
+                -- reads the whole version.
+                cross join lateral (
+                    select d.step_index from pgflow.workflow_step_dependencies_def as d
+                    where d.version_id = r.version_id and d.dep_index = done.step_index
+                      and d.step_index + 0 < r.step_count
+                    offset 0
+                ) as e
                 group by done.run_id, e.step_index
             ) as d
             where s.run_id = d.run_id and s.step_index = d.step_index

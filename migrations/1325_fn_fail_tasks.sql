@@ -21,6 +21,9 @@ set enable_mergejoin = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
+-- Joins as they are written, from what is asked for to what is looked up: while a table is small, or was when it was last
+-- analysed, the planner may begin anywhere, and the plan stays when the table has grown.
+set join_collapse_limit = 1
 as $$
 declare
     v_now constant timestamptz := pgflow.now();
@@ -45,7 +48,11 @@ begin
                and t.session_id is not distinct from u.session_id and t.status = 'started'
         join pgflow.runs as r on r.run_id = u.run_id
         join pgflow.workflow_versions as v on v.version_id = r.version_id
-        join pgflow.workflow_steps as s on s.version_id = r.version_id and s.step_index = u.step_index
+        -- (`offset 0`: one look-up for each, by all of its key.)
+        cross join lateral (
+            select step.max_attempts, step.base_delay_s, step.max_delay_s from pgflow.workflow_steps as step
+            where step.version_id = r.version_id and step.step_index = u.step_index offset 0
+        ) as s
         order by t.run_id, t.step_index, t.task_index, u.item
     ),
     booked as (

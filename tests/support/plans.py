@@ -19,6 +19,8 @@ class Scan:
     table: str
     #: None for a sequential scan.
     index: str | None
+    #: How the index is entered; empty: it is read from one end to the other.
+    condition: str
     #: Rows it gave and threw away, over all loops.
     rows: int
 
@@ -72,6 +74,7 @@ def _statement(explained: dict[str, Any]) -> Statement:
             kind=node["Node Type"],
             table=node["Relation Name"],
             index=node.get("Index Name"),
+            condition=node.get("Index Cond", ""),
             rows=round(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))),
         )
         for node in _nodes(plan)

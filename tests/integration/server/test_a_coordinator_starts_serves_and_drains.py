@@ -151,9 +151,7 @@ async def test_limits_are_settings(start_coordinator):
         assert not (await flows.AddStep(second)).created
         error = await refused(flows.AddStep(third))
         assert reason_of(error) == "TOO_MANY_STEPS"
-        assert (
-            violations_of(error)["step"] == 'flow "f" has 2 steps, at most 2 are allowed; split it into two flows'
-        )
+        assert violations_of(error)["step"] == 'flow "f" has 2 steps, at most 2 are allowed; split it into two flows'
 
 
 async def test_flows_share_the_default_queue(start_coordinator, conn):
