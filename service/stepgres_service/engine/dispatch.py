@@ -9,6 +9,7 @@ backlog that nobody here serves is never looked at.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -44,8 +45,9 @@ class Group:
 
     handlers: frozenset[tuple[str, str]]
     sessions: list[Session] = field(default_factory=list)
-    #: Route -> number of the wake that made it hot; the first is leased first.
-    hot: dict[int, int] = field(default_factory=dict)
+    #: Route -> number of the wake that made it hot; the first is leased first. One that was cold comes first: it has little
+    #: to do, and should not wait until those with long queues have had their turns.
+    hot: OrderedDict[int, int] = field(default_factory=OrderedDict)
     #: Running average of the bytes of an input; large until a lease has told, so that the first cannot fill the memory.
     input_bytes: float = 65536.0
     #: Leases in a row that failed.
@@ -148,7 +150,10 @@ class Dispatcher:
                 self._unknown.add(route_id)
                 continue
             for group in serving.get(key, ()):
+                was_cold = route_id not in group.hot
                 group.hot[route_id] = self._wake_number
+                if was_cold:
+                    group.hot.move_to_end(route_id, last=False)
         if self._unknown and self._lookup is None:
             # A context of its own: it works for everybody, not for the call that happened to start it.
             self._lookup = asyncio.create_task(self._look_up(), name="routes", context=Context())
@@ -279,7 +284,7 @@ class Dispatcher:
             # The first route may have taken everything: it goes last next time.
             first = lease.request.route_ids[0]
             if first in group.hot:
-                group.hot[first] = group.hot.pop(first)
+                group.hot.move_to_end(first)
 
     def _hand_out(self, sessions: list[Session], tasks: Sequence[LeasedTask]) -> list[tuple[Session, bytes]]:
         undelivered: list[tuple[Session, bytes]] = []

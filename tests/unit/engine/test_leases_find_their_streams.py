@@ -107,3 +107,23 @@ async def test_an_unknown_size_of_inputs_is_not_taken_for_a_small_one() -> None:
     (lease,) = work.plan(1000)
     # Each may have up to a megabyte.
     assert sum(lease.request.credits) <= 128
+
+
+async def test_a_route_that_was_cold_comes_before_those_with_long_queues() -> None:
+    work = dispatcher("long", "longer", "new")
+    worker = session("long", "longer", "new", credits=4)
+    work.add(worker)
+    work.wake([1, 2])
+    order: list[int] = []
+    for turn in range(3):
+        (lease,) = work.plan(4)
+        order.append(lease.request.route_ids[0])
+        work.settle(lease, [task(10 * turn + n) for n in range(4)])  # all that was asked for
+        worker.grant(4)
+        if turn == 0:
+            work.wake([3])
+    (lease,) = work.plan(4)
+    order.append(lease.request.route_ids[0])
+    # The new one at its first turn, then each in its own.
+    assert order[1] == 3
+    assert set(order[2:]) == {1, 2}
