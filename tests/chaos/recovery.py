@@ -1,0 +1,159 @@
+"""How long the system takes to go on after a kill: what was under way is read at the kill, what became of it later."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.chaos.flows import SCOPE
+from tests.chaos.journal import read_journal
+
+#: Longest that is waited for a recovery before it counts as that long.
+_LIMIT_S = 90.0
+#: What must be quiet around a kill for its time to be the kill's own, by kind of kill: seconds before and after.
+#: (Whoever takes over from both must have had a whole lease, 15 s, of unbroken contact with the database.)
+_QUIET_S = {"worker": (0.0, 3.0), "coordinator": (0.0, 2.0), "both": (15.0, 17.0), "postgres": (0.0, 5.0)}
+
+_LEASED = """
+    select t.run_id::text, w.step_slug, t.task_index
+    from pgflow.step_tasks as t
+    join pgflow.sessions as s on s.session_id = t.session_id
+    join pgflow.workers as n on n.worker_id = s.worker_id
+    join pgflow.runs as r on r.run_id = t.run_id
+    join pgflow.workflow_steps as w on w.version_id = r.version_id and w.step_index = t.step_index
+    where t.status = 'started' and t.lost_leases = 0 and n.worker_name = any(%s)
+"""
+_HELD = """
+    select count(*) from pgflow.sessions as s
+    where s.coordinator_id::text = any(%s) and s.closed_at is null
+"""
+_COORDINATOR = """
+    select s.coordinator_id::text from pgflow.sessions as s join pgflow.workers as n on n.worker_id = s.worker_id
+    where n.worker_name = %s and s.closed_at is null
+"""
+
+Task = tuple[str, str, int]
+
+
+@dataclass
+class _Kill:
+    kind: str
+    at: float
+    #: Lives of workers that ended.
+    workers: list[str]
+    #: What they had; None: it could not be read.
+    leased: Future[set[Task] | None] | None = None
+    #: When it was over, where that is known by looking.
+    over_at: Future[float | None] | None = None
+
+
+class Recovery:
+    """Takes the times.
+
+    Args:
+        dsn: of the database.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._threads = ThreadPoolExecutor(16, thread_name_prefix="recovery")
+        self._kills: list[_Kill] = []
+        self._disturbances: list[tuple[float, float]] = []
+
+    def coordinator_of(self, worker: str) -> str:
+        """Id of the coordinator that has a worker's common session; empty when that cannot be told."""
+        return str(self._ask(_COORDINATOR, [worker], "")[0])
+
+    def killed(self, kind: str, at: float, workers: list[str], coordinators: list[str]) -> None:
+        """Processes were killed: lives of workers, ids of coordinators."""
+        names = [name for life in workers for name in (life, f"{life}/{SCOPE}")]
+        kill = _Kill(kind, at, names)
+        if workers:
+            kill.leased = self._threads.submit(self._leased, names)
+        if kind == "coordinator":
+            kill.over_at = self._threads.submit(self._resumed, coordinators)
+        self._kills.append(kill)
+
+    def postgres_killed(self, at: float) -> None:
+        """The database server was killed; it is started again."""
+        self._kills.append(_Kill("postgres", at, [], over_at=self._threads.submit(self._answering)))
+
+    def disturbed(self, begin: float, end: float) -> None:
+        """Something happened from one time to another that slows others down: a coordinator or the database was away."""
+        self._disturbances.append((begin, end))
+
+    def times(self, journal: Path) -> tuple[dict[str, float | None], dict[str, float | None]]:
+        """The longest recoveries in seconds by kind, None without one: those alone, and those in the midst of others."""
+        executions: dict[Task, list[tuple[float, str]]] = {}
+        began: list[float] = []
+        for entry in read_journal(journal):
+            if entry["kind"] == "execution":
+                task = (entry["run"], entry["step"], entry["index"])
+                executions.setdefault(task, []).append((entry["at"], entry["worker"]))
+                began.append(entry["at"])
+        alone: dict[str, float | None] = dict.fromkeys(_QUIET_S)
+        among: dict[str, float | None] = dict.fromkeys(_QUIET_S)
+        for kill in self._kills:
+            taken = self._time(kill, executions, began)
+            if taken is not None:
+                kept = alone if self._was_alone(kill) else among
+                kept[kill.kind] = round(max(kept[kill.kind] or 0.0, taken), 2)
+        return alone, among
+
+    def _time(self, kill: _Kill, executions: dict[Task, list[tuple[float, str]]], began: list[float]) -> float | None:
+        if kill.over_at is not None:
+            over_at = kill.over_at.result()
+            if kill.kind == "postgres" and over_at is not None:
+                over_at = min((at for at in began if at >= over_at), default=None)
+            return None if over_at is None else over_at - kill.at
+        assert kill.leased is not None
+        again = [
+            # Those that do not run again ended with their run.
+            min((at for at, worker in executions.get(task, ()) if at > kill.at and worker not in kill.workers), default=0)
+            for task in kill.leased.result() or ()
+        ]
+        return max(again) - kill.at if any(again) else None
+
+    def _was_alone(self, kill: _Kill) -> bool:
+        before, after = _QUIET_S[kill.kind]
+        begin, end = kill.at - before, kill.at + after
+        # Its own disturbance begins with it.
+        return not any(a < end and b > begin for a, b in self._disturbances if a != kill.at)
+
+    def _leased(self, workers: list[str]) -> set[Task] | None:
+        with suppress(psycopg.Error), self._connect() as conn:
+            return {(run, step, index) for run, step, index in conn.execute(_LEASED, [workers])}
+        return None
+
+    def _resumed(self, coordinators: list[str]) -> float | None:
+        """When no session was left with coordinators that are gone."""
+        return self._when(_HELD, [coordinators], lambda row: row[0] == 0)
+
+    def _answering(self) -> float | None:
+        return self._when("select 1", [], lambda _: True)
+
+    def _when(self, statement: str, values: list[Any], is_over: Any) -> float | None:
+        deadline = time.monotonic() + _LIMIT_S
+        while time.monotonic() < deadline:
+            with suppress(psycopg.Error), self._connect() as conn:
+                while time.monotonic() < deadline:
+                    row = conn.execute(statement, values).fetchone()
+                    if is_over(row):
+                        return time.time()
+                    time.sleep(0.05)
+            time.sleep(0.05)
+        return time.time()
+
+    def _ask(self, statement: str, values: list[Any], otherwise: Any) -> tuple[Any, ...]:
+        with suppress(psycopg.Error), self._connect() as conn:
+            return conn.execute(statement, values).fetchone() or (otherwise,)
+        return (otherwise,)
+
+    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(self._dsn, autocommit=True, connect_timeout=2)
