@@ -13,10 +13,10 @@ FOLDER ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint fmt gen verify bench package clean
+.PHONY: help setup demo test test-all lint fmt gen verify bench chaos chaos-selftest package clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## create .venv with every dependency (other targets do it by themselves)
 
@@ -47,6 +47,12 @@ verify: $(STAMP) ## fail when generated code, locks or docs are stale
 
 bench: $(STAMP) ## measure; ARGS='latency maps' picks scenarios (ARGS=--help lists them), QUICK=1 is short
 	@exec $(BIN)/python -m bench $(ARGS)
+
+chaos: $(STAMP) ## kill, stop and cut off a loaded system for DURATION_S (60) seconds by SEED, then check it; ends with JSON
+	@exec $(BIN)/python -m tests.chaos run --duration-s $(or $(DURATION_S),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos-selftest: $(STAMP) ## plant each violation and see that the checker of `make chaos` reports exactly that
+	@exec $(BIN)/python -m pytest tests/chaos $(ARGS)
 
 package: $(STAMP) ## build the wheels and try them in a fresh environment outside the repository
 	@sh scripts/package

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.chaos.checker import check
 from tests.chaos.cluster import work_folder
 from tests.chaos.drill import drill
+from tests.chaos.schedule import KINDS
 
 #: Violations of a kind that are told in words.
 _EXAMPLES = 5
@@ -26,13 +27,14 @@ def main() -> int:
     run.add_argument("--duration-s", type=int, default=60, help="seconds under load and faults (default 60)")
     run.add_argument("--seed", type=int, default=None, help="decides load and faults (default: one of its own)")
     run.add_argument("--keep", type=Path, default=None, help="folder that keeps data and logs")
+    run.add_argument("--only", nargs="*", choices=[*KINDS], default=[], help="kinds of faults (default: all)")
     checking = commands.add_parser("check", help="judge a database in which nothing is under way")
     checking.add_argument("--dsn", required=True, help="of the database")
     checking.add_argument("--log", type=Path, required=True, help="what handlers and clients wrote down")
     given = parser.parse_args()
     if given.command == "check":
         return _check(given.dsn, given.log)
-    return _run(given.duration_s, int(time.time()) if given.seed is None else given.seed, given.keep)
+    return _run(int(time.time()) if given.seed is None else given.seed, given)
 
 
 def _check(dsn: str, journal: Path) -> int:
@@ -48,10 +50,10 @@ def _check(dsn: str, journal: Path) -> int:
     return 0 if findings.ok else 1
 
 
-def _run(duration_s: int, seed: int, keep: Path | None) -> int:
+def _run(seed: int, given: argparse.Namespace) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    with work_folder(keep) as folder:
-        report = asyncio.run(drill(duration_s, seed, folder))
+    with work_folder(given.keep) as folder:
+        report = asyncio.run(drill(given.duration_s, seed, folder, frozenset(given.only)))
     for fault in report.faults():
         print(f"chaos: {fault}", file=sys.stderr)
     print(report.json())

@@ -186,7 +186,10 @@ def _results(conn: Connection, entries: _Entries) -> Iterator[Violation]:
         recorded[run] |= names
         executions = entries.executions.get((run, step, index), ())
         if not executions or not names <= {entry["by"] for entry in executions}:
-            yield "unexecuted", f"task {index} of step {step} of run {run} has a result that none of its executions made"
+            yield (
+                "unexecuted",
+                f"task {index} of step {step} of run {run} has a result that none of its executions made",
+            )
     # A run that is not there at all is lost, which is told already.
     for run in entries.seen.keys() & _stored_runs(conn):
         for name in sorted(entries.seen[run] - recorded[run]):

@@ -19,6 +19,7 @@ from tests.chaos.faults import Faults, System
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
 from tests.chaos.recovery import Recovery
+from tests.chaos.repeats import repeats_by_reason
 from tests.chaos.report import Report
 from tests.chaos.schedule import schedule
 
@@ -30,13 +31,14 @@ _CLIENTS = 4
 _SETTLE_S = 120.0
 
 
-async def drill(duration_s: int, seed: int, folder: Path) -> Report:
+async def drill(duration_s: int, seed: int, folder: Path, only: frozenset[str] = frozenset()) -> Report:
     """Runs it.
 
     Args:
         duration_s: seconds under load and faults.
         seed: decides both.
         folder: on a disk, for everything that is written.
+        only: the kinds of faults; empty = all.
     """
     journal_path = folder / "journal.jsonl"
     database = Database(folder, free_port())
@@ -48,9 +50,7 @@ async def drill(duration_s: int, seed: int, folder: Path) -> Report:
         ports = [free_port() for _ in range(_COORDINATORS)]
         balancer = await stack.enter_async_context(Balancer(ports))
         coordinators = [coordinator(n + 1, port, database.dsn, folder, {}) for n, port in enumerate(ports)]
-        workers = [
-            worker(n + 1, await balancer.open(f"worker-{n + 1}"), journal_path, folder) for n in range(_WORKERS)
-        ]
+        workers = [worker(n + 1, await balancer.open(f"worker-{n + 1}"), journal_path, folder) for n in range(_WORKERS)]
         for node in (*coordinators, *workers):
             node.start()
             stack.callback(node.stop)
@@ -62,7 +62,7 @@ async def drill(duration_s: int, seed: int, folder: Path) -> Report:
 
         await load.define()
         loading = asyncio.create_task(load.run())
-        await faults.run(schedule(duration_s, seed), duration_s)
+        await faults.run(schedule(duration_s, seed, only), duration_s)
         finished = await asyncio.to_thread(_finished_tasks, database.dsn)
         load.stop()
         await loading
@@ -73,10 +73,13 @@ async def drill(duration_s: int, seed: int, folder: Path) -> Report:
         for node in (*workers, *coordinators):
             await asyncio.to_thread(node.stop)
         alone, among = await asyncio.to_thread(recovery.times, journal_path)
+        repeats = repeats_by_reason(journal_path)
         findings = await asyncio.to_thread(_checked, database.dsn, journal_path)
         await asyncio.to_thread(database.stop)
     deadlocks = database.log.read_text().count("deadlock detected")
-    return Report(seed, duration_s, findings, dict(faults.done), deadlocks, finished, settled_s, alone, among)
+    return Report(
+        seed, duration_s, bool(only), findings, dict(faults.done), deadlocks, repeats, finished, settled_s, alone, among
+    )
 
 
 def _finished_tasks(dsn: str) -> int:

@@ -20,6 +20,9 @@ from tests.chaos.schedule import Fault
 #: Where an orchestrator would look at its processes next.
 _RESTART_S = 0.5
 
+#: When both sides of a half-open connection have noticed.
+_HALF_OPEN_S = 40.0
+
 
 @dataclass
 class System:
@@ -136,6 +139,9 @@ class Faults:
             connection.cut()
         else:
             connection.half_open()
+            self._recovery.absent.add(connection.client)
+            loop = asyncio.get_running_loop()
+            loop.call_later(_HALF_OPEN_S, self._recovery.absent.discard, connection.client)
         self.done["cuts"] += 1
         await self._journal.append("fault", what=fault.kind, names=[connection.client])
 
@@ -149,6 +155,7 @@ class Faults:
             node = await self._take(nodes, fault)
             name, processes = node.name, node.processes()
         at = time.time()
+        self._recovery.absent.add(name)
         _signal(processes, signal.SIGSTOP)
         self.done["stops"] += 1
         await self._journal.append("fault", what=fault.kind, names=[name], stop_s=fault.stop_s)
@@ -156,6 +163,7 @@ class Faults:
         _signal(processes, signal.SIGCONT)
         await self._journal.append("fault", what="continue", names=[name])
         self._busy.discard(name)
+        self._recovery.absent.discard(name)
         if fault.kind != "stop_worker":
             self._recovery.disturbed(at, time.time())
 
@@ -164,5 +172,3 @@ def _signal(processes: list[psutil.Process], number: int) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-
-

@@ -108,7 +108,7 @@ class Load:
         if retry is None:
             return
         cancelled = (await client.list_runs(flow="slow", status="cancelled", page_size=5)).items
-        for run in ((await client.list_runs(flow="retried", status="failed", page_size=20)).items + cancelled):
+        for run in (await client.list_runs(flow="retried", status="failed", page_size=20)).items + cancelled:
             if self._retried.get(run.run_id, 0) < _RETRIES:
                 self._retried[run.run_id] = self._retried.get(run.run_id, 0) + 1
                 await self._journal.append("retried", run=run.run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ _LEASED = """
     where t.status = 'started' and t.lost_leases = 0 and n.worker_name = any(%s)
 """
 _HELD = """
-    select count(*) from pgflow.sessions as s
+    select coalesce(array_agg(n.worker_name), '{}')
+    from pgflow.sessions as s join pgflow.workers as n on n.worker_id = s.worker_id
     where s.coordinator_id::text = any(%s) and s.closed_at is null
 """
 _COORDINATOR = """
@@ -65,6 +67,9 @@ class Recovery:
         self._threads = ThreadPoolExecutor(16, thread_name_prefix="recovery")
         self._kills: list[_Kill] = []
         self._disturbances: list[tuple[float, float]] = []
+        self._ended = False
+        #: Names of workers that cannot resume a session: they are killed, stopped or cut off. By part of their names.
+        self.absent: set[str] = set()
 
     def coordinator_of(self, worker: str) -> str:
         """Id of the coordinator that has a worker's common session; empty when that cannot be told."""
@@ -72,6 +77,7 @@ class Recovery:
 
     def killed(self, kind: str, at: float, workers: list[str], coordinators: list[str]) -> None:
         """Processes were killed: lives of workers, ids of coordinators."""
+        self.absent.update(workers)
         names = [name for life in workers for name in (life, f"{life}/{SCOPE}")]
         kill = _Kill(kind, at, names)
         if workers:
@@ -89,7 +95,8 @@ class Recovery:
         self._disturbances.append((begin, end))
 
     def times(self, journal: Path) -> tuple[dict[str, float | None], dict[str, float | None]]:
-        """The longest recoveries in seconds by kind, None without one: those alone, and those in the midst of others."""
+        """Ends the watching; the longest recoveries in seconds by kind, None without one: those alone, and the others."""
+        self._ended = True
         executions: dict[Task, list[tuple[float, str]]] = {}
         began: list[float] = []
         for entry in read_journal(journal):
@@ -115,7 +122,10 @@ class Recovery:
         assert kill.leased is not None
         again = [
             # Those that do not run again ended with their run.
-            min((at for at, worker in executions.get(task, ()) if at > kill.at and worker not in kill.workers), default=0)
+            min(
+                (at for at, worker in executions.get(task, ()) if at > kill.at and worker not in kill.workers),
+                default=0,
+            )
             for task in kill.leased.result() or ()
         ]
         return max(again) - kill.at if any(again) else None
@@ -132,23 +142,27 @@ class Recovery:
         return None
 
     def _resumed(self, coordinators: list[str]) -> float | None:
-        """When no session was left with coordinators that are gone."""
-        return self._when(_HELD, [coordinators], lambda row: row[0] == 0)
+        """When no healthy worker had its session with coordinators that are gone any more."""
+        return self._when(_HELD, [coordinators], lambda row: not any(map(self._is_present, row[0])))
+
+    def _is_present(self, worker: str) -> bool:
+        life = worker.removesuffix(f"/{SCOPE}")
+        return life not in self.absent and life.partition(".")[0] not in self.absent
 
     def _answering(self) -> float | None:
         return self._when("select 1", [], lambda _: True)
 
-    def _when(self, statement: str, values: list[Any], is_over: Any) -> float | None:
+    def _when(self, statement: str, values: list[Any], is_over: Callable[[tuple[Any, ...]], bool]) -> float | None:
         deadline = time.monotonic() + _LIMIT_S
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._ended:
             with suppress(psycopg.Error), self._connect() as conn:
-                while time.monotonic() < deadline:
+                while time.monotonic() < deadline and not self._ended:
                     row = conn.execute(statement, values).fetchone()
-                    if is_over(row):
+                    if row is not None and is_over(row):
                         return time.time()
                     time.sleep(0.05)
             time.sleep(0.05)
-        return time.time()
+        return None if self._ended else time.time()
 
     def _ask(self, statement: str, values: list[Any], otherwise: Any) -> tuple[Any, ...]:
         with suppress(psycopg.Error), self._connect() as conn:

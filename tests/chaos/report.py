@@ -18,12 +18,16 @@ class Report:
 
     seed: int
     duration_s: int
+    #: Whether only some kinds of faults were asked for: then no number of them is too small.
+    is_partial: bool
     #: Findings of the checker, as it prints them.
     findings: dict[str, Any]
     #: How often what was done.
     done: dict[str, int]
     #: Lines "deadlock detected" of the database.
     deadlocks: int
+    #: Repeated executions by the fault that explains each.
+    repeats: dict[str, int]
     #: Tasks that had ended when the faults did.
     finished_tasks: int
     #: Seconds that the system took to settle.
@@ -37,7 +41,7 @@ class Report:
         short = [
             f"{what}: {self.done.get(what, 0)} were done and a run of {self.duration_s} s needs {least}"
             for what, least in floors(self.duration_s).items()
-            if self.done.get(what, 0) < least
+            if self.done.get(what, 0) < least and not self.is_partial
         ]
         if self.finished_tasks < task_floor(self.duration_s):
             short.append(f"tasks: {self.finished_tasks} ended and {task_floor(self.duration_s)} had to")
@@ -61,6 +65,7 @@ class Report:
             **{kind: violations[kind] for kind in _FIGURES},
             "deadlocks": self.deadlocks,
             "executed_twice": self.findings["executed_twice"],
+            "executed_twice_by": self.repeats,
             "max_recovery_s": self.recovery_s,
             "max_recovery_among_others_s": self.recovery_among_others_s,
             "other_violations": {kind: count for kind, count in violations.items() if kind not in _FIGURES},

@@ -18,6 +18,7 @@ _PER_MINUTE: dict[Kind, int] = {
     "worker": 8, "both": 2, "coordinator": 2, "postgres": 2, "cut": 3, "half_open": 2,
     "stop_worker": 2, "stop_coordinator": 2, "stop_postgres": 1,
 }  # fmt: skip
+KINDS = tuple(_PER_MINUTE)
 #: What a minute must have had at least, as counted by done().
 FLOORS = {"worker": 10, "coordinator": 4, "postgres": 2, "cuts": 4, "stops": 4}
 
@@ -35,15 +36,17 @@ class Fault:
     stop_s: float
 
 
-def schedule(duration_s: int, seed: int) -> list[Fault]:
+def schedule(duration_s: int, seed: int, only: frozenset[str] = frozenset()) -> list[Fault]:
     """The faults of a run in the order of time.
 
     Args:
         duration_s: seconds over which they spread; less than a minute gets a share of a minute's, of each kind one.
         seed: the same seed gives the same faults.
+        only: the kinds to do; empty = all.
     """
     chance = random.Random(f"faults {seed}")
     kinds = [kind for kind, count in _PER_MINUTE.items() for _ in range(math.ceil(count * duration_s / 60))]
+    kinds = [kind for kind in kinds if not only or kind in only]
     chance.shuffle(kinds)
     slot_s = duration_s / len(kinds)
     return [
