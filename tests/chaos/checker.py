@@ -69,13 +69,15 @@ _STATEMENTS = {
         where r.status <> 'started' and t.status in ('queued', 'started')
     """,
     "attempts": """
-        select format('task %s of step %s of run %s failed %s times; %s are allowed',
-                      t.task_index, t.step_index, t.run_id, t.failures, coalesce(s.max_attempts, v.max_attempts))
+        select format('task %s of step %s of run %s failed %s times, of which %s are allowed, and lost %s leases',
+                      t.task_index, t.step_index, t.run_id, t.failures, coalesce(s.max_attempts, v.max_attempts),
+                      t.lost_leases)
         from pgflow.step_tasks as t
         join pgflow.runs as r on r.run_id = t.run_id
         join pgflow.workflow_versions as v on v.version_id = r.version_id
         join pgflow.workflow_steps as s on s.version_id = r.version_id and s.step_index = t.step_index
-        where t.failures > coalesce(s.max_attempts, v.max_attempts)
+        -- A task survives 5 lost leases by default.
+        where t.failures > coalesce(s.max_attempts, v.max_attempts) or t.lost_leases > 6
     """,
 }
 KINDS = (*_STATEMENTS, "orphan_messages", "unexecuted")

@@ -68,7 +68,7 @@ async def drill(duration_s: int, seed: int, folder: Path, only: frozenset[str] =
         await loading
         for node in (*coordinators, *workers):
             node.check()
-        settled_s = await _settle(database.dsn)
+        settled_s = await settle(database.dsn)
         # In this order nobody takes anything more.
         for node in (*workers, *coordinators):
             await asyncio.to_thread(node.stop)
@@ -91,7 +91,7 @@ def _finished_tasks(dsn: str) -> int:
     return row[0] if row else 0
 
 
-async def _settle(dsn: str) -> float:
+async def settle(dsn: str) -> float:
     """Waits until every run has ended, at most so long; returns how long it took."""
     began = time.monotonic()
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as conn:

@@ -21,7 +21,7 @@ _REASONS_OF_ALL = {"stop_coordinator": 30.0, "stop_postgres": 30.0, "cut": 5.0}
 #: Those that concern one worker only.
 _OWN = {"worker", "both", "stop_worker", "half_open", "cut"}
 #: What is left: these should have repeated nothing.
-_REST = ("coordinator", "nothing")
+REPEATS_NOTHING = ("coordinator", "nothing")
 
 
 def repeats_by_reason(journal: Path) -> dict[str, int]:
@@ -61,4 +61,4 @@ def _reason(first: Entry, second: Entry, faults: list[Entry]) -> str:
             ):
                 return what
     near = any(f["what"] == "coordinator" and first["at"] - 1 < f["at"] < second["at"] for f in faults)
-    return _REST[0] if near else _REST[1]
+    return REPEATS_NOTHING[0] if near else REPEATS_NOTHING[1]

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tests.chaos.repeats import REPEATS_NOTHING
 from tests.chaos.schedule import floors, task_floor
 
 #: Violations that are figures of the report under their own names.
@@ -47,6 +48,9 @@ class Report:
             short.append(f"tasks: {self.finished_tasks} ended and {task_floor(self.duration_s)} had to")
         if self.deadlocks:
             short.append(f"deadlocks: {self.deadlocks}; the log of the database tells where")
+        for reason in REPEATS_NOTHING:
+            if self.repeats.get(reason):
+                short.append(f"executed_twice: {self.repeats[reason]} times, and {reason} explains none")
         for kind, examples in self.findings["examples"].items():
             short += [f"{kind}: {words}" for words in examples]
         return short

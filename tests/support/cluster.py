@@ -48,6 +48,10 @@ class Cluster:
             self._template = name
         return self.dsn(self._create(self._template))
 
+    def clone(self, dsn: str) -> str:
+        """Make a copy of a database to which nobody is connected, and return its address."""
+        return self.dsn(self._create(str(conninfo_to_dict(dsn)["dbname"])))
+
     def drop(self, dsn: str) -> None:
         """Remove a database of ours, whoever is still connected."""
         self._drop(str(conninfo_to_dict(dsn)["dbname"]))

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+from tests.acceptance.processes import REPOSITORY, Running
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_system_that_is_killed_stopped_and_cut_off_loses_nothing():
+    """`make chaos DURATION_S=20`, with another seed each time: SEED repeats one."""
+    seed = ["--seed", os.environ["SEED"]] if os.environ.get("SEED") else []
+    command = [sys.executable, "-m", "tests.chaos", "run", "--duration-s", "20", *seed]
+    with Running(*command, cwd=REPOSITORY) as chaos:
+        code = chaos.process.wait(280)
+        assert code == 0, chaos.output()
+        figures = json.loads(chaos.output().splitlines()[-1])
+    assert (figures["lost"], figures["recorded_twice"], figures["stuck"], figures["deadlocks"]) == (0, 0, 0, 0)
+    assert figures["kills"]["worker"] >= 3
