@@ -70,8 +70,9 @@ class Journal:
                 if not self._waiting:
                     return
                 batch, self._waiting = self._waiting, []
-            # One write: lines of other processes come before or after it, never inside.
-            os.write(self._file, b"".join(line for line, _ in batch))
+            # One write: lines of other processes come before or after it, never inside. A kill may cut a write short:
+            # whoever writes next begins a line of its own.
+            os.write(self._file, b"\n" + b"".join(line for line, _ in batch))
             os.fsync(self._file)
             loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
             for _, written in batch:

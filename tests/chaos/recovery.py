@@ -17,12 +17,14 @@ from tests.chaos.journal import read_journal
 
 #: Longest that is waited for a recovery before it counts as that long.
 _LIMIT_S = 90.0
-#: What must be quiet around a kill for its time to be the kill's own, by kind of kill: seconds before and after.
-#: (Whoever takes over from both must have had a whole lease, 15 s, of unbroken contact with the database.)
-_QUIET_S = {"worker": (0.0, 3.0), "coordinator": (0.0, 2.0), "both": (15.0, 17.0), "postgres": (0.0, 5.0)}
+#: For how many seconds before a kill nothing else may have happened for its time to be the kill's own; from then on,
+#: until it is over. (Whoever takes over from both must have had a whole lease, 15 s, of contact with the database.)
+_QUIET_S = {"worker": 0.0, "coordinator": 0.0, "both": 15.0, "postgres": 0.0}
+#: When results that a worker had sent before its end have arrived.
+_ARRIVED_S = 0.2
 
 _LEASED = """
-    select t.run_id::text, w.step_slug, t.task_index
+    select t.run_id::text, w.step_slug, t.task_index, t.failures + 1
     from pgflow.step_tasks as t
     join pgflow.sessions as s on s.session_id = t.session_id
     join pgflow.workers as n on n.worker_id = s.worker_id
@@ -40,7 +42,8 @@ _COORDINATOR = """
     where n.worker_name = %s and s.closed_at is null
 """
 
-Task = tuple[str, str, int]
+#: Run, step, index, attempt.
+Task = tuple[str, str, int, int]
 
 
 @dataclass
@@ -101,7 +104,7 @@ class Recovery:
         began: list[float] = []
         for entry in read_journal(journal):
             if entry["kind"] == "execution":
-                task = (entry["run"], entry["step"], entry["index"])
+                task = (entry["run"], entry["step"], entry["index"], entry["attempt"])
                 executions.setdefault(task, []).append((entry["at"], entry["worker"]))
                 began.append(entry["at"])
         alone: dict[str, float | None] = dict.fromkeys(_QUIET_S)
@@ -109,7 +112,7 @@ class Recovery:
         for kill in self._kills:
             taken = self._time(kill, executions, began)
             if taken is not None:
-                kept = alone if self._was_alone(kill) else among
+                kept = alone if self._was_alone(kill, taken) else among
                 kept[kill.kind] = round(max(kept[kill.kind] or 0.0, taken), 2)
         return alone, among
 
@@ -130,15 +133,15 @@ class Recovery:
         ]
         return max(again) - kill.at if any(again) else None
 
-    def _was_alone(self, kill: _Kill) -> bool:
-        before, after = _QUIET_S[kill.kind]
-        begin, end = kill.at - before, kill.at + after
+    def _was_alone(self, kill: _Kill, taken_s: float) -> bool:
+        begin, end = kill.at - _QUIET_S[kill.kind], kill.at + taken_s
         # Its own disturbance begins with it.
         return not any(a < end and b > begin for a, b in self._disturbances if a != kill.at)
 
     def _leased(self, workers: list[str]) -> set[Task] | None:
+        time.sleep(_ARRIVED_S)
         with suppress(psycopg.Error), self._connect() as conn:
-            return {(run, step, index) for run, step, index in conn.execute(_LEASED, [workers])}
+            return set(conn.execute(_LEASED, [workers]))
         return None
 
     def _resumed(self, coordinators: list[str]) -> float | None:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from tests.chaos.journal import Entry, read_journal
 
-#: Faults that take tasks away from healthy or unhealthy workers, the most plain reason first, and for how many seconds
-#: after their end. A killed worker's tasks run elsewhere. A crash of the database forgets leases that were not flushed.
-#: A stopped worker, or one behind a half-open connection, is silent for a lease. A stopped coordinator or database may
-#: keep renewals from being made.
-_REASONS = {"worker": 120.0, "both": 120.0, "postgres": 20.0, "stop_worker": 30.0, "half_open": 60.0}
-_REASONS_OF_ALL = {"stop_coordinator": 30.0, "stop_postgres": 30.0, "cut": 5.0}
+#: Faults that take tasks away from workers, the plainest reason first, and for how many seconds after them. A killed
+#: worker's tasks run elsewhere. A stopped worker, or one behind a half-open connection, is silent for a lease. A crash of
+#: the database forgets leases that were not flushed. A stopped coordinator or database keeps renewals from being made.
+_REASONS = {
+    "worker": 120.0, "both": 120.0, "stop_worker": 30.0, "half_open": 60.0, "postgres": 20.0, "stop_coordinator": 30.0,
+    "stop_postgres": 30.0, "cut": 5.0,
+}  # fmt: skip
 #: Those that concern one worker only.
 _OWN = {"worker", "both", "stop_worker", "half_open", "cut"}
 #: What is left: these should have repeated nothing.
@@ -46,7 +47,7 @@ def repeats_by_reason(journal: Path) -> dict[str, int]:
 
 def _reason(first: Entry, second: Entry, faults: list[Entry]) -> str:
     worker = first["worker"].partition(".")[0]
-    for what, after_s in {**_REASONS, **_REASONS_OF_ALL}.items():
+    for what, after_s in _REASONS.items():
         for fault in faults:
             names = [name.partition(".")[0] for name in fault["names"]]
             lasted_s = after_s + fault.get("stop_s", 0.0)

@@ -48,9 +48,11 @@ class Report:
             short.append(f"tasks: {self.finished_tasks} ended and {task_floor(self.duration_s)} had to")
         if self.deadlocks:
             short.append(f"deadlocks: {self.deadlocks}; the log of the database tells where")
-        for reason in REPEATS_NOTHING:
-            if self.repeats.get(reason):
-                short.append(f"executed_twice: {self.repeats[reason]} times, and {reason} explains none")
+        short += [
+            f"executed_twice: {self.repeats[reason]} times, and {reason} explains none"
+            for reason in REPEATS_NOTHING
+            if self.repeats.get(reason)
+        ]
         for kind, examples in self.findings["examples"].items():
             short += [f"{kind}: {words}" for words in examples]
         return short
