@@ -103,16 +103,12 @@ class Load:
 
     async def _retry(self, client: AsyncClient) -> None:
         await self._pause(0.3)
-        # RetryRun may be missing in this version of the SDK.
-        retry = getattr(client, "retry_run", None)
-        if retry is None:
-            return
         cancelled = (await client.list_runs(flow="slow", status="cancelled", page_size=5)).items
         for run in (await client.list_runs(flow="retried", status="failed", page_size=20)).items + cancelled:
             if self._retried.get(run.run_id, 0) < _RETRIES:
                 self._retried[run.run_id] = self._retried.get(run.run_id, 0) + 1
                 await self._journal.append("retried", run=run.run_id)
-                await retry(run.run_id)
+                await client.retry_run(run.run_id)
 
     async def _look(self, client: AsyncClient) -> None:
         await self._pause(0.2)

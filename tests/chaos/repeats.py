@@ -41,7 +41,9 @@ def repeats_by_reason(journal: Path) -> dict[str, int]:
     found: Counter[str] = Counter()
     for repeated in executions.values():
         for first, second in itertools.pairwise(repeated):
-            found[_reason(first, second, faults)] += 1
+            reason = _reason(first, second, faults)
+            # A client whose answer was lost may have asked for one retry twice.
+            found["retried" if reason in REPEATS_NOTHING and retries[first["run"]] else reason] += 1
     return dict(found)
 
 
