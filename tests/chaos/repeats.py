@@ -30,7 +30,8 @@ def repeats_by_reason(journal: Path) -> dict[str, int]:
     faults: list[Entry] = []
     retries: Counter[str] = Counter()
     executions: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
-    for entry in read_journal(journal):
+    # In the order of time: lines stand in the order in which the disk took them.
+    for entry in sorted(read_journal(journal), key=lambda entry: float(entry["at"])):
         if entry["kind"] == "fault" and entry["what"] != "continue":
             faults.append(entry)
         elif entry["kind"] == "retried":
@@ -48,7 +49,8 @@ def repeats_by_reason(journal: Path) -> dict[str, int]:
 
 
 def _reason(first: Entry, second: Entry, faults: list[Entry]) -> str:
-    worker = first["worker"].partition(".")[0]
+    # The second may be the older one: it was on its way to a worker that stood still.
+    workers = {entry["worker"].partition(".")[0] for entry in (first, second)}
     for what, after_s in _REASONS.items():
         for fault in faults:
             names = [name.partition(".")[0] for name in fault["names"]]
@@ -57,7 +59,7 @@ def _reason(first: Entry, second: Entry, faults: list[Entry]) -> str:
                 fault["what"] == what
                 and fault["at"] < second["at"]
                 and fault["at"] + lasted_s > first["at"]
-                and (what not in _OWN or worker in names)
+                and (what not in _OWN or not workers.isdisjoint(names))
                 and (
                     what not in ("worker", "both") or (fault["at"] > first["at"] and first["worker"] in fault["names"])
                 )
