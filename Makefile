@@ -58,5 +58,5 @@ package: $(STAMP) ## build the wheels and try them in a fresh environment outsid
 	@sh scripts/package
 
 clean: ## remove everything the targets made
-	rm -rf $(VENV) .tools .stepgres .chaos build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .tools .stepgres build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

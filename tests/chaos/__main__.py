@@ -26,12 +26,14 @@ def main() -> int:
     run = commands.add_parser("run", help="start, load, break, settle, check")
     run.add_argument("--duration-s", type=int, default=60, help="seconds under load and faults (default 60)")
     run.add_argument("--seed", type=int, default=None, help="decides load and faults (default: one of its own)")
-    run.add_argument("--keep", type=Path, default=None, help="folder that keeps data and logs")
+    run.add_argument("--keep", type=Path, default=None, help="make this folder, and leave data and logs in it")
     run.add_argument("--only", nargs="*", choices=[*KINDS], default=[], help="kinds of faults (default: all)")
     checking = commands.add_parser("check", help="judge a database in which nothing is under way")
     checking.add_argument("--dsn", required=True, help="of the database")
     checking.add_argument("--log", type=Path, required=True, help="what handlers and clients wrote down")
     given = parser.parse_args()
+    if given.command == "run" and given.keep is not None and given.keep.exists():
+        run.error(f"--keep: {given.keep} exists; name a folder that does not")
     if given.command == "check":
         return _check(given.dsn, given.log)
     return _run(int(time.time()) if given.seed is None else given.seed, given)
@@ -53,7 +55,10 @@ def _check(dsn: str, journal: Path) -> int:
 def _run(seed: int, given: argparse.Namespace) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     with work_folder(given.keep) as folder:
-        report = asyncio.run(drill(given.duration_s, seed, folder, frozenset(given.only)))
+        try:
+            report = asyncio.run(drill(given.duration_s, seed, folder, frozenset(given.only)))
+        except KeyboardInterrupt:
+            return 130
     for fault in report.faults():
         print(f"chaos: {fault}", file=sys.stderr)
     print(report.json())

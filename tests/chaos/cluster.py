@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -60,9 +60,12 @@ class Database:
         self.dsn = self._server.tcp_dsn()
 
     def prepare(self) -> None:
-        """Makes our schema, and the audit of the checker."""
+        """Makes our schema, and the audit of the checker; refuses a server that may forget what it has committed."""
         Migrator(self.dsn).up()
         with psycopg.connect(self.dsn, autocommit=True) as conn:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                row = conn.execute("select current_setting(%s)", [setting]).fetchone()
+                assert row == ("on",), f"{setting} is {row}; a chaos run needs a durable server"
             conn.execute((Path(__file__).parent / "audit.sql").read_bytes())
 
     def kill(self, number: int = signal.SIGKILL) -> None:
@@ -89,7 +92,9 @@ class Database:
         return [server, *server.children(recursive=True)]
 
     def stop(self) -> None:
-        """Ends it in order, and keeps its log."""
+        """Ends it in order, even when it was stopped by a signal, and keeps its log."""
+        if self._server.pid is not None:
+            signal_all(self.processes(), signal.SIGCONT)
         self._server.stop()
         latest = self._folder / "data" / "postgres.log"
         if latest.exists():
@@ -171,6 +176,7 @@ class Node:
         if process is None:
             return
         process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
         try:
             process.wait(_PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -196,6 +202,13 @@ def worker(number: int, target: str, journal: Path, folder: Path) -> Node:
     return Node(name, lambda life: ["tests.chaos.worker", life, str(journal)], env, folder / f"{name}.log")
 
 
+def signal_all(processes: list[psutil.Process], number: int) -> None:
+    """Sends a signal to those that are still there."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
 async def until_ready(nodes: list[Node]) -> None:
     """Waits until coordinators serve.
 
@@ -213,16 +226,20 @@ async def until_ready(nodes: list[Node]) -> None:
 
 @contextmanager
 def work_folder(keep: Path | None = None) -> Iterator[Path]:
-    """A folder on a disk for one run, gone at the end.
+    """A new folder for one run, gone at the end.
 
     Args:
-        keep: leave it there, under this name.
+        keep: make it here, and leave it.
+
+    Raises:
+        FileExistsError: `keep` exists.
     """
-    folder = keep or _REPOSITORY / ".chaos" / str(os.getpid())
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
+    if keep is not None:
+        keep.mkdir(parents=True)
+        yield keep.resolve()
+        return
+    # Not /tmp, which may be kept in memory. Open to the user that root steps down to.
+    with tempfile.TemporaryDirectory(prefix="stepgres-chaos-", dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
         yield folder
-    finally:
-        if keep is None:
-            shutil.rmtree(folder, ignore_errors=True)

@@ -62,7 +62,9 @@ async def drill(duration_s: int, seed: int, folder: Path, only: frozenset[str] =
 
         await load.define()
         loading = asyncio.create_task(load.run())
-        await faults.run(schedule(duration_s, seed, only), duration_s)
+        planned = schedule(duration_s, seed, only)
+        print(f"chaos: seed {seed}, {len(planned)} faults in {duration_s} s", file=sys.stderr, flush=True)
+        await faults.run(planned, duration_s)
         finished = await asyncio.to_thread(_finished_tasks, database.dsn)
         load.stop()
         await loading

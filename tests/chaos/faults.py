@@ -6,13 +6,10 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 
-import psutil
-
 from tests.chaos.balancer import Balancer
-from tests.chaos.cluster import Database, Node, until_ready
+from tests.chaos.cluster import Database, Node, signal_all, until_ready
 from tests.chaos.journal import Journal
 from tests.chaos.recovery import Recovery
 from tests.chaos.schedule import Fault
@@ -156,19 +153,13 @@ class Faults:
             name, processes = node.name, node.processes()
         at = time.time()
         self._recovery.absent.add(name)
-        _signal(processes, signal.SIGSTOP)
+        signal_all(processes, signal.SIGSTOP)
         self.done["stops"] += 1
         await self._journal.append("fault", what=fault.kind, names=[name], stop_s=fault.stop_s)
         await asyncio.sleep(fault.stop_s)
-        _signal(processes, signal.SIGCONT)
+        signal_all(processes, signal.SIGCONT)
         await self._journal.append("fault", what="continue", names=[name])
         self._busy.discard(name)
         self._recovery.absent.discard(name)
         if fault.kind != "stop_worker":
             self._recovery.disturbed(at, time.time())
-
-
-def _signal(processes: list[psutil.Process], number: int) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
