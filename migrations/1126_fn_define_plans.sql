@@ -1,6 +1,6 @@
 -- Stores inline plans, each once: nothing -> flow `plan:<hash>`, version 1, with all its steps, in the shared queue
 -- `plans`. A plan that exists is left alone.
---   The arrays run side by side, no slug twice. p_plans: canonical forms, checked by the caller: an object of
+--   The arrays run side by side, no slug twice. p_plans: definitions, checked by the caller: an object of
 --   max_attempts, timeout_s, base_delay_s, max_delay_s and steps, an array with the keys of version_shape and slug in
 --   which every step stands behind its dependencies. Any number of plans costs five statements.
 --   A plan that gets no run within 10 minutes is removed by prune_plans.

@@ -28,41 +28,45 @@ _MAX_KNOWN = 20_000
 class Plan:
     """A plan that is fit to be stored."""
 
-    #: `plan:` and the first 32 hex digits of the sha256 of its definition.
+    #: `plan:` and the first 32 hex digits of the sha256 of its content.
     slug: str
-    #: Canonical form, JSON in UTF-8: the same for every way to write the same plan.
+    #: What is stored, JSON in UTF-8, its steps in an order in which they can be made.
     definition: bytes
 
 
 def plan_of(spec: FlowSpec) -> Plan:
-    """A plan by its content.
+    """A plan by its content: the same slug for every way to write the same plan.
 
     Args:
-        spec: free of violations. The order of its steps counts, where dependencies leave a choice: they are numbered
-            by it. The order of dependencies, and of keys in params, does not.
+        spec: free of violations. The order of its steps only decides how they are numbered when the plan is stored,
+            as with flows; it is no part of the content, nor is the order of dependencies and of keys in params.
     """
-    steps = topological_order(spec.steps)
-    positions = {step.slug: position for position, step in enumerate(steps)}
-    definition = json.dumps(
+    steps = [(step.slug, _json(_step(step))) for step in topological_order(spec.steps)]
+    options = _json(
         {
             "max_attempts": 3 if spec.max_attempts is None else spec.max_attempts,
             "timeout_s": 30 if spec.timeout_s is None else spec.timeout_s,
             "base_delay_s": spec.base_delay_s,
             "max_delay_s": spec.max_delay_s,
-            "steps": [_step(step, positions) for step in steps],
-        },
-        ensure_ascii=False,
-        separators=(",", ":"),
-        sort_keys=True,
-    ).encode()
-    return Plan(f"plan:{hashlib.sha256(definition).hexdigest()[:32]}", definition)
+        }
+    )
+    digest = hashlib.sha256(_document(options, sorted(steps))).hexdigest()
+    return Plan(f"plan:{digest[:32]}", _document(options, steps))
 
 
-def _step(step: StepSpec, positions: dict[str, int]) -> dict[str, Any]:
+def _document(options: str, steps: list[tuple[str, str]]) -> bytes:
+    return f'{options[:-1]},"steps":[{",".join(text for _, text in steps)}]}}'.encode()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def _step(step: StepSpec) -> dict[str, Any]:
     return {
         "slug": step.slug,
         "step_type": step.step_type.value,
-        "depends_on": sorted(step.depends_on, key=positions.__getitem__),
+        "depends_on": sorted(step.depends_on),
         "initial_tasks": step.initial_tasks,
         "max_attempts": step.max_attempts,
         "timeout_s": step.timeout_s,

@@ -135,6 +135,21 @@ async def test_the_same_plan_in_other_words_is_the_same_flow(channel, conn):
     assert await count(conn, "pgflow.workflow_versions") == 1
 
 
+async def test_the_same_steps_in_another_order_are_the_same_flow(channel, conn):
+    """As for CreateFlow: whoever writes a plan again, with its key, is not refused for the order it came in."""
+    orders = [["x", "a", "z"], ["a", "x", "z"], ["z", "x", "a"]]
+    needs: dict[str, tuple[str, ...]] = {"x": (), "a": (), "z": ("x", "a")}
+
+    runs = [
+        await start(channel, plan_of({slug: needs[slug] for slug in order}), idempotency_key="k") for order in orders
+    ]
+
+    assert len({answer.run.run_id for answer in runs}) == 1
+    assert await count(conn, "pgflow.workflow_versions") == 1
+    # The first author's order is the one that people see.
+    assert [step.step for step in (await get_run(channel, runs[0].run.run_id)).steps] == ["x", "a", "z"]
+
+
 @pytest.mark.parametrize(
     "other",
     [

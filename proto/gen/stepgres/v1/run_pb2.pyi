@@ -289,8 +289,8 @@ class StartRunRequest(_message.Message):
         CreateFlow, with paths below `plan`, all at once.
 
         It is stored once under the name `plan:<hash of its content>`, which the run shows as its flow: the same plan,
-        with keys and dependencies in any order, is the same flow. GetFlow reads it, nobody changes it, and it goes with
-        its last run. A step's handler is by default the step's slug. All plans share the queue `plans`.
+        with keys, steps and dependencies in any order, is the same flow. GetFlow reads it, nobody changes it, and it goes
+        with its last run. A step's handler is by default the step's slug. All plans share the queue `plans`.
         """
 
     def __init__(
