@@ -62,7 +62,7 @@ def apply(
 def _named(path: str) -> dict[str, Any]:
     body = read_flow_file(path)
     if not body.get("slug"):
-        raise usage(f"{path}: slug: missing; name the flow.")
+        raise usage(f"{path}: slug: missing; name the flow, or run it as it is with `stepgres run plan`.")
     return body
 
 
@@ -71,6 +71,9 @@ def validate(
     fix: Annotated[
         bool, typer.Option("--fix", help="Print the file with every fix applied, as JSON; faults go to standard error.")
     ] = False,
+    inline: Annotated[
+        bool, typer.Option("--inline", help="It is a plan for `run plan`: without slug, handlers named like steps.")
+    ] = False,
     target: Target = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -78,13 +81,15 @@ def validate(
     plan = read_plan(file)
     with connect(target) as client:
         try:
-            found = client.validate_flow(plan)
+            found = client.validate_flow(plan, inline=inline)
         except ValueError as error:
-            raise usage(f"--file: {file}: {error}.") from error
+            raise usage(f"--file: {file}: {error}") from error
     if output is not Output.TABLE:
         print_json(found.to_dict(), output)
     else:
         _print_validation(file, found, to_people=fix)
+    if not inline and not plan.get("slug"):
+        say("It has no slug: as a plan for `stepgres run plan` it is checked with --inline.")
     if fix:
         from stepgres_worker import apply_patch
 

@@ -79,13 +79,15 @@ def start_plan(
 
     A step's handler is by default the step's slug. Example: stepgres run plan -f trip.json '{"city": "Rome"}' --watch
     """
+    if file == input_ == "-":
+        raise usage("INPUT: standard input is the plan already (--file -); give the input as JSON or @FILE.")
     plan = read_plan(file)
     body = read_json(input_, "INPUT")
     with connect(target) as client:
         try:
             run = client.start_run(input=body, plan=plan, idempotency_key=key, scope=scope)
         except ValueError as error:
-            raise usage(f"--file: {file}: {error}.") from error
+            raise usage(f"--file: {file}: {error}") from error
         _tell_started(client, run, "the plan", watch, output)
 
 

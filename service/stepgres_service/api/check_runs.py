@@ -8,7 +8,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from stepgres.v1 import run_pb2
-from stepgres_service.api.convert_flows import flow_spec
+from stepgres_service.api.convert_flows import plan_spec
 from stepgres_service.api.convert_runs import RUN_STATUSES, TASK_STATUSES
 from stepgres_service.api.fields import Fields
 from stepgres_service.api.payloads import JsonChecker
@@ -54,7 +54,7 @@ async def start_request(
         plan = await _plan(request, fields, plans, max_params_bytes)
         flow = plan.slug if plan else ""
     else:
-        flow = fields.flow("flow", request.flow, required=True)
+        flow = fields.definition(request.flow)
     data = request.input or b"{}"
     if not payloads.accepts(data, max_input_bytes):
         try:
@@ -79,9 +79,7 @@ async def _plan(
 ) -> Plan | None:
     """The plan of a request; None when it is wrong, which goes into fields."""
     own = Fields()
-    spec = flow_spec(request.plan, own, max_params_bytes)
-    if request.plan.new_version:
-        own.add("new_version", Reason.FIELD_INVALID, "is true, but a plan has no versions; leave it out")
+    spec = plan_spec(request.plan, own, max_params_bytes)
     if request.version > 0:
         fields.add("version", Reason.FIELD_INVALID, f"is {request.version}, but a plan has no versions; leave it out")
     checked = await plans.check(spec, own.found)

@@ -66,6 +66,13 @@ def flow_spec(request: flow_pb2.CreateFlowRequest, fields: Fields, max_params_by
     )
 
 
+def plan_spec(request: flow_pb2.CreateFlowRequest, fields: Fields, max_params_bytes: int) -> FlowSpec:
+    """What an inline plan asks for; faults go to `fields`."""
+    if request.new_version:
+        fields.add("new_version", Reason.FIELD_INVALID, "is true, but a plan has no versions; leave it out")
+    return flow_spec(request, fields, max_params_bytes)
+
+
 def step_spec(step: flow_pb2.StepDefinition, prefix: str, fields: Fields, max_params_bytes: int) -> StepSpec:
     """A step as its author wrote it; faults go to `fields`, with `prefix` in front of their paths."""
     _refuse_nul(prefix, step, fields)

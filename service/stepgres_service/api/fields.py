@@ -71,6 +71,13 @@ class Fields:
         """The name of a flow, or of an inline plan."""
         return value if is_plan(value) else self.slug(path, value, required=required)
 
+    def definition(self, value: str) -> str:
+        """What a run starts when no plan came along."""
+        if not value:
+            self.add("flow", Reason.FIELD_REQUIRED, "is empty; name a flow, or send a plan")
+            return value
+        return self.flow("flow", value, required=True)
+
     def not_negative(self, path: str, value: int) -> int:
         """A number from 0."""
         if value < 0:

@@ -10,7 +10,15 @@ import grpc
 
 from stepgres.v1 import flow_pb2, flow_pb2_grpc
 from stepgres_service.api.convert_catalogue import handlers_to
-from stepgres_service.api.convert_flows import flow_spec, flow_to, flows_to, step_spec, step_to, validation_to
+from stepgres_service.api.convert_flows import (
+    flow_spec,
+    flow_to,
+    flows_to,
+    plan_spec,
+    step_spec,
+    step_to,
+    validation_to,
+)
 from stepgres_service.api.fields import Fields
 from stepgres_service.api.paging import PageTokens
 from stepgres_service.engine.catalogue import Catalogue
@@ -52,10 +60,11 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
     async def ValidateFlow(
         self, request: flow_pb2.ValidateFlowRequest, context: _Context
     ) -> flow_pb2.ValidateFlowResponse:
-        """Says what CreateFlow would say, with fixes."""
+        """Says what CreateFlow, or StartRun of a plan, would say, with fixes."""
         fields = Fields()
-        spec = flow_spec(request.flow, fields, self._max_params_bytes)
-        return validation_to(await self._definitions.validate_flow(spec, found=fields.found))
+        spec = (plan_spec if request.inline else flow_spec)(request.flow, fields, self._max_params_bytes)
+        found = await self._definitions.validate_flow(spec, inline=request.inline, found=fields.found)
+        return validation_to(found)
 
     async def AddStep(self, request: flow_pb2.AddStepRequest, context: _Context) -> flow_pb2.AddStepResponse:
         """Appends a step to the latest version."""

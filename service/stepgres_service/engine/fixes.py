@@ -21,6 +21,8 @@ Operation = dict[str, Any]
 _STEP = re.compile(r"steps\[(\d+)\]")
 _ELEMENT = re.compile(r"steps\[(\d+)\]\.depends_on\[(\d+)\]\Z")
 _NAMED = frozenset({Reason.INVALID_SLUG, Reason.FIELD_REQUIRED, Reason.NUL_CHARACTER, Reason.INVALID_HANDLER})
+#: What a flow has and an inline plan is refused for.
+_NOT_OF_PLANS = frozenset({"slug", "queue", "new_version"})
 _DROPPED = frozenset({Reason.SELF_DEPENDENCY, Reason.DUPLICATE_DEPENDENCY, Reason.DEPENDENCY_CYCLE})
 
 
@@ -44,6 +46,8 @@ class Fixer:
             return self._fix_dependency(int(element[1]), int(element[2]), reason)
         if reason is Reason.DUPLICATE_STEP:
             return self._fix_duplicate(int(_STEP.match(path)[1]))  # type: ignore[index]
+        if reason is Reason.FIELD_INVALID and name in _NOT_OF_PLANS:
+            return [_remove(path)]
         if name == "slug" and reason in _NAMED:
             return self._rename(path)
         if name in ("queue", "handler") and reason in _NAMED:

@@ -10,6 +10,7 @@ from stepgres_service.engine.catalogue import Catalogue
 from stepgres_service.engine.checks import check_flow, check_slug, check_step, topological_order
 from stepgres_service.engine.fixes import Fixer, Operation
 from stepgres_service.engine.plan_warnings import warnings_of
+from stepgres_service.engine.plans import check_plan
 from stepgres_service.errors import InvalidArgument, Violation
 from stepgres_service.model import Flow, FlowSpec, Step, StepSpec
 from stepgres_service.store.flows import FlowStore
@@ -90,17 +91,30 @@ class Definitions:
             spec = await asyncio.to_thread(self._checked, spec, found)
         return await self._store.define(spec, new_version=new_version, default_queue=self._default_queue)
 
-    async def validate_flow(self, spec: FlowSpec, *, found: Sequence[Violation] = ()) -> Validation:
-        """Everything that is wrong with a definition, and doubtful, with fixes; see `create_flow` for the arguments."""
+    async def validate_flow(
+        self, spec: FlowSpec, *, inline: bool = False, found: Sequence[Violation] = ()
+    ) -> Validation:
+        """Everything that is wrong with a definition, and doubtful, with fixes.
+
+        Args:
+            spec: as its author wrote it.
+            inline: it is a plan, to come with a run.
+            found: what is wrong already; told together with what is found here.
+        """
         served = await self._catalogue.served_handlers()
         # In a thread: schemas of any size are compared, and definitions of any size are looked at.
-        return await asyncio.to_thread(self._validated, spec, found, served)
+        return await asyncio.to_thread(self._validated, spec, inline, found, served)
 
-    def _validated(self, spec: FlowSpec, found: Sequence[Violation], served: Mapping[str, str | None]) -> Validation:
-        more = check_flow(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)
+    def _validated(
+        self, spec: FlowSpec, inline: bool, found: Sequence[Violation], served: Mapping[str, str | None]
+    ) -> Validation:
+        check = check_plan if inline else check_flow
+        more = check(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)
         violations = _once_a_path(found, more)
         fixer = Fixer(spec)
-        return Validation([(violation, fixer.fix(violation)) for violation in violations], warnings_of(spec, served))
+        return Validation(
+            [(violation, fixer.fix(violation)) for violation in violations], warnings_of(spec, served, inline=inline)
+        )
 
     def _checked(self, spec: FlowSpec, found: Sequence[Violation]) -> FlowSpec:
         _refuse(found, check_flow(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies))

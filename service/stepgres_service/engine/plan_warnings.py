@@ -20,20 +20,25 @@ _MAX_WARNINGS = 200
 _MAX_PARAMS_WARNINGS = 10
 
 
-def warnings_of(spec: FlowSpec, served: Mapping[str, str | None]) -> list[tuple[Violation, list[Operation]]]:
+def warnings_of(
+    spec: FlowSpec, served: Mapping[str, str | None], *, inline: bool = False
+) -> list[tuple[Violation, list[Operation]]]:
     """Each warning with its fix, which may be empty.
 
     Args:
         spec: a definition, right or wrong.
         served: handlers that are served now, each with the JSON Schema of its params or None.
+        inline: it is a plan: a step's handler is by default the step's slug.
     """
-    return list(itertools.islice(_warnings(spec, served), _MAX_WARNINGS))
+    return list(itertools.islice(_warnings(spec, served, "" if inline else f"{spec.slug}."), _MAX_WARNINGS))
 
 
-def _warnings(spec: FlowSpec, served: Mapping[str, str | None]) -> Iterator[tuple[Violation, list[Operation]]]:
+def _warnings(
+    spec: FlowSpec, served: Mapping[str, str | None], prefix: str
+) -> Iterator[tuple[Violation, list[Operation]]]:
     closest = closest_step(served)
     for index, step in enumerate(spec.steps):
-        name = step.handler or f"{spec.slug}.{step.slug}"
+        name = step.handler or f"{prefix}{step.slug}"
         if name in served:
             schema = served[name]
             if schema is not None:

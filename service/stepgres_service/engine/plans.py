@@ -77,7 +77,8 @@ def _step(step: StepSpec) -> dict[str, Any]:
     }
 
 
-def _check(spec: FlowSpec, max_steps: int, max_dependencies: int) -> list[Violation]:
+def check_plan(spec: FlowSpec, *, max_steps: int = 2000, max_dependencies: int = 2000) -> list[Violation]:
+    """Everything that is wrong with a plan, as `check_flow` tells it, and what only flows have."""
     found = []
     if spec.slug:
         message = f'"{spec.slug[:128]}" is given, but a plan is named after its content; leave it out, or create a flow'
@@ -126,7 +127,7 @@ class PlanChecker:
 
     def _made(self, spec: FlowSpec, found: list[Violation]) -> Plan | list[Violation]:
         told = {violation.path for violation in found}
-        more = _check(spec, self._max_steps, self._max_dependencies)
+        more = check_plan(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)
         violations = [*found, *(violation for violation in more if violation.path not in told)]
         return violations or plan_of(spec)
 

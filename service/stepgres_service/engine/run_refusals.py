@@ -15,6 +15,7 @@ from stepgres_service.errors import (
     Unavailable,
     Violation,
 )
+from stepgres_service.store.flows import flow_not_found
 from stepgres_service.store.runs import MAX_RESPONSE_BYTES, RunStart, StartVerdict
 
 _ARTICLES = {"object": "an object", "array": "an array", "null": "null"}
@@ -34,18 +35,8 @@ def start_refusal(start: RunStart, verdict: StartVerdict) -> StepgresError:
                 reason=Reason.DATABASE_UNAVAILABLE,
                 retry_after_s=1.0,
             )
-        case "unknown_flow" if is_plan(start.flow):
-            return NotFound(
-                f'flow: no plan is called "{start.flow}": it went with its last run; send the plan itself in `plan`',
-                reason=Reason.FLOW_NOT_FOUND,
-                field="flow",
-            )
         case "unknown_flow":
-            return NotFound(
-                f'flow: no flow is called "{start.flow}"; create it, or list the flows to see which there are',
-                reason=Reason.FLOW_NOT_FOUND,
-                field="flow",
-            )
+            return flow_not_found(start.flow)
         case "unknown_version":
             return NotFound(
                 f'version: flow "{start.flow}" has no version {start.version}, its latest is {verdict.detail}; '
@@ -54,16 +45,23 @@ def start_refusal(start: RunStart, verdict: StartVerdict) -> StepgresError:
                 field="version",
             )
         case "key_reused":
-            owner = f'flow "{start.flow}"' if not is_plan(start.flow) else "an inline plan"
             return AlreadyExists(
-                f'idempotency_key: "{start.idempotency_key}" was used for {owner} with another '
-                f"{verdict.detail}, by run {verdict.run_id}; use a new key, or send what was sent then",
+                f'idempotency_key: "{start.idempotency_key}" was used for {_key_owner(start, verdict)}, '
+                f"by run {verdict.run_id}; use a new key, or send what was sent then",
                 reason=Reason.IDEMPOTENCY_KEY_REUSED,
                 field="idempotency_key",
                 metadata={"run_id": str(verdict.run_id)},
             )
         case _:
             return InvalidArgument(_input_violation(verdict))
+
+
+def _key_owner(start: RunStart, verdict: StartVerdict) -> str:
+    """What a key was used for. The keys of plans are those of all plans."""
+    if verdict.detail == "plan":
+        return "another inline plan"
+    owner = "this inline plan" if is_plan(start.flow) else f'flow "{start.flow}"'
+    return f"{owner} with another {verdict.detail}"
 
 
 def _input_violation(verdict: StartVerdict) -> Violation:

@@ -16,6 +16,15 @@ from stepgres_service.store.queries import load_queries
 _SQL = load_queries("flows")
 
 
+def flow_not_found(flow: str) -> NotFound:
+    """No flow, or inline plan, has this name."""
+    if flow.startswith("plan:"):
+        message = f'flow: no plan is called "{flow}": it went with its last run; send the plan itself in `plan`'
+    else:
+        message = f'flow: no flow is called "{flow}"; create it, or list the flows to see which there are'
+    return NotFound(message, reason=Reason.FLOW_NOT_FOUND, field="flow")
+
+
 def _step_json(step: StepSpec) -> str:
     fields = {
         "slug": step.slug,
@@ -141,11 +150,7 @@ class FlowStore:
                 field="version",
             )
         if not found:
-            raise NotFound(
-                f'flow: no flow is called "{flow}"; create it, or list the flows to see which there are',
-                reason=Reason.FLOW_NOT_FOUND,
-                field="flow",
-            )
+            raise flow_not_found(flow)
         return found[0]
 
     async def versions(self, flow: str) -> list[int]:

@@ -42,3 +42,29 @@ async def test_what_is_wrong_with_a_plan_is_said_with_its_path(cli: Cli) -> None
     said = await cli("run", "plan", "-f", "-", stdin='{"stepps": []}')
     assert said.code == 2
     assert "stepps" in said.err
+
+
+async def test_faults_of_the_document_are_told_together(cli: Cli) -> None:
+    said = await cli("run", "plan", "-f", "-", stdin='{"steps": [{"slug": 1, "depend_on": []}]}')
+    assert said.code == 2
+    assert "plan.steps[0].slug: is 1; a text is needed" in said.err
+    assert "plan.steps[0].depend_on: is unknown; did you mean 'depends_on'?" in said.err
+
+
+async def test_standard_input_is_the_plan_or_the_input_not_both(cli: Cli) -> None:
+    said = await cli("run", "plan", "-f", "-", "-", stdin=json.dumps(PLAN))
+    assert said.code == 2
+    assert "standard input is the plan already" in said.err
+
+
+async def test_a_plan_is_validated_as_a_plan(cli: Cli) -> None:
+    text = json.dumps(PLAN)
+    said = await cli("flow", "validate", "-f", "-", "--inline", stdin=text)
+    assert said.code == 0
+    assert 'no worker serves "fetch" now' in said.out
+    said = await cli("flow", "validate", "-f", "-", stdin=text)
+    assert said.code == 1
+    assert "--inline" in said.err
+    said = await cli("flow", "apply", "-f", "-", stdin=text)
+    assert said.code == 2
+    assert "stepgres run plan" in said.err

@@ -94,6 +94,7 @@ FIELDS: dict[str, Kind] = {
     "StepDefinition.base_delay_s": _BASE_DELAY,
     "StepDefinition.max_delay_s": _MAX_DELAY,
     "StepDefinition.queue": OPTIONAL_SLUG,
+    "ValidateFlowRequest.inline": BOOL,
     "ValidateFlowRequest.flow": Kind(dict.fromkeys(["missing", "empty"], invalid("FIELD_REQUIRED", "flow.slug"))),
     "AddStepRequest.flow": FLOW,
     "AddStepRequest.step": Kind({"missing": REQUIRED, "empty": invalid("FIELD_REQUIRED", "step.slug")}),
@@ -216,6 +217,20 @@ _except(_PLAN, "plan.steps[0].queue", "128 characters", answer=INVALID)
 _except(_PLAN, "plan.new_version", "true", answer=INVALID)
 _except(_PLAN, "version", "highest", "above", "greatest", answer=INVALID)
 _except(_PLAN, "idempotency_key", "of another input", answer=OK)
+
+# Said beforehand, the same.
+_DRY = "ValidateFlow of a plan"
+_except(_DRY, "flow", "missing", "empty", "wrong wire type", answer=OK)
+_except(_DRY, "flow.slug", "missing", "empty", "wrong wire type", answer=OK)
+_except(
+    _DRY, "flow.slug", "a dash", "a digit first", "the reserved run", "a line end", "not ASCII",
+    *(f"{length} characters" for length in (128, 129, 300, 9000)), answer=INVALID,
+)  # fmt: skip
+_except(_DRY, "flow.queue", "128 characters", answer=INVALID)
+_except(_DRY, "flow.steps[0].queue", "128 characters", answer=INVALID)
+_except(_DRY, "flow.new_version", "true", answer=INVALID)
+_except(_DRY, "inline", "missing", "false", "wrong wire type", answer=invalid("FIELD_REQUIRED", "/flow.slug"))
+_except("ValidateFlow", "inline", "true", answer=INVALID)
 
 #: Valid requests that this server does not serve: whatever can be read of them is answered so.
 NOT_SERVED: dict[str, Answer] = {}

@@ -199,11 +199,19 @@ async def _start_run(world: World) -> Message:
     return _start(world)
 
 
-async def _start_plan(_world: World) -> Message:
+def _plan() -> flow_pb2.CreateFlowRequest:
     plan = _definition("")
     plan.new_version = False
     plan.queue = plan.steps[0].queue = "plans"
-    return run_pb2.StartRunRequest(plan=plan, input=b"[1, 2, 3]")
+    return plan
+
+
+async def _start_plan(_world: World) -> Message:
+    return run_pb2.StartRunRequest(plan=_plan(), input=b"[1, 2, 3]")
+
+
+async def _validate_plan(_world: World) -> Message:
+    return flow_pb2.ValidateFlowRequest(flow=_plan(), inline=True)
 
 
 async def _start_runs(world: World) -> Message:
@@ -271,6 +279,7 @@ async def _get_run_input(world: World) -> Message:
 VALID: dict[str, Callable[[World], Awaitable[Message]]] = {
     "CreateFlow": _create_flow,
     "ValidateFlow": _validate_flow,
+    "ValidateFlow of a plan": _validate_plan,
     "AddStep": _add_step,
     "GetFlow": _get_flow,
     "ListFlows": _list_flows,

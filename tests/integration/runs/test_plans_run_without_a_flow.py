@@ -244,6 +244,9 @@ async def test_a_plan_runs_again_by_its_name_while_it_is_there(channel):
     error = await refused(runs.StartRun(run_pb2.StartRunRequest(flow="plan:" + 32 * "0")))
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.NOT_FOUND, "FLOW_NOT_FOUND")
     assert "send the plan itself" in str(error.details())
+    flows = flow_pb2_grpc.FlowServiceStub(channel)
+    read = await refused(flows.GetFlow(flow_pb2.GetFlowRequest(flow="plan:" + 32 * "0")))
+    assert (read.code(), read.details()) == (error.code(), error.details())
 
 
 async def test_keys_are_those_of_all_plans(channel, conn):
@@ -253,12 +256,11 @@ async def test_keys_are_those_of_all_plans(channel, conn):
 
     again = await start(channel, plan, idempotency_key="k", input=b"1", scope="t")
     assert (again.run.run_id, again.created) == (first.run.run_id, False)
-    for wanted, sent, input in (("plan", other, b"1"), ("input", plan, b"2"), ("plan", other, b"2")):
+    this, another = "this inline plan with another input", "another inline plan"
+    for owner, sent, input in ((another, other, b"1"), (this, plan, b"2"), (another, other, b"2")):
         error = await refused(start(channel, sent, idempotency_key="k", input=input))
         assert (error.code(), reason_of(error)) == (grpc.StatusCode.ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED")
-        assert f'"k" was used for an inline plan with another {wanted}, by run {first.run.run_id}' in str(
-            error.details()
-        )
+        assert f'"k" was used for {owner}, by run {first.run.run_id}' in str(error.details())
     # A flow's keys are its own.
     request = run_pb2.StartRunRequest(flow="f", idempotency_key="k", input=b"1")
     assert (await run_pb2_grpc.RunServiceStub(channel).StartRun(request)).created
@@ -323,6 +325,12 @@ async def test_the_sdk_starts_and_executes_plans(client, worker):
     document = {"steps": [{"slug": "a", "params": {"n": 1}}, {"slug": "b", "depends_on": ["a"]}]}
     run = await client.start_run(plan=document)
     assert (await run.result(timeout=10))["b"] == {"flow": run.flow, "version": 1, "params": {"n": 1}}
+    with pytest.raises(TypeError, match="plan=…"):
+        await client.start_run(document)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^plan is 'a'; it is a document, .* or a list of steps"):
+        await client.start_run(plan="a")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^plan\.steps\[0\]\.depend_on: .*\nplan\.steps\[0\]\.timeout_s: "):
+        await client.start_run(plan={"steps": [{"slug": "a", "depend_on": [], "timeout_s": "x"}]})
     results = await client.start_runs([RunSpec(plan=[Step("a")]), RunSpec("none")])
     assert [bool(result.run_id) for result in results] == [True, False]
 

@@ -14,7 +14,7 @@ from ._clock import full_jitter_s
 from ._errors import RequestError, ResourceExhausted, Unavailable
 from ._flow import Step
 from ._models import Page, RunSpec
-from ._plans import plan_request, start_request, validation
+from ._plans import inline_plan, plan_request, start_request, validation
 from ._run import AsyncRun
 from ._transport import MAX_MESSAGE_BYTES, GrpcTransport
 
@@ -127,16 +127,20 @@ class AsyncClient:
         response = await self.call(_rpc.CREATE_FLOW, _convert.create_request(flow))
         return _convert.flow_info(response.flow, created=response.created)
 
-    async def validate_flow(self, plan: Mapping[str, Any]) -> Validation:
+    async def validate_flow(self, plan: Mapping[str, Any] | Iterable[Step], *, inline: bool = False) -> Validation:
         """Says everything that is wrong with a plan, and doubtful, each with its remedy and its fix; stores nothing.
 
         Args:
-            plan: a flow as a document, as in a flow file: `{"slug": …, "steps": [{"slug": …, "depends_on": […]}, …]}`.
+            plan: a flow as a document, as in a flow file: `{"slug": …, "steps": [{"slug": …, "depends_on": […]}, …]}`;
+                or a list of steps.
+            inline: judge it as `start_run` and `execute` do when it comes along as their plan: without a slug, its
+                steps' handlers by default their slugs.
 
         Raises:
-            ValueError: it is no plan at all: a field is unknown or of the wrong type.
+            ValueError: it is no plan at all: fields are unknown or of the wrong type.
+            TypeError: neither a document nor steps.
         """
-        request = flow_pb2.ValidateFlowRequest(flow=plan_request(plan))
+        request = flow_pb2.ValidateFlowRequest(flow=inline_plan(plan, ""), inline=inline)
         return validation(await self.call(_rpc.VALIDATE_FLOW, request))
 
     async def apply_flow(self, plan: Mapping[str, Any], *, new_version: bool = True) -> FlowInfo:

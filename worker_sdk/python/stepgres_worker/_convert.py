@@ -263,7 +263,8 @@ def run_request(spec: RunSpec) -> run_pb2.StartRunRequest:
     """What to start, for the wire."""
     flow: Any = spec.flow
     if not isinstance(flow, str):
-        raise TypeError(f"flow is {flow!r}; it is the slug of a flow, such as {getattr(flow, 'slug', 'etl')!r}")
+        hint = "; give a plan by name: plan=…" if isinstance(flow, collections.abc.Mapping | list | tuple) else ""
+        raise TypeError(f"flow is {flow!r}; it is the slug of a flow, such as {getattr(flow, 'slug', 'etl')!r}{hint}")
     return run_pb2.StartRunRequest(
         flow=flow,
         version=spec.version,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,11 @@ from google.protobuf import json_format
 from stepgres.v1 import common_pb2, flow_pb2, run_pb2
 
 from . import _convert, _json
+from ._documents import faults_of
+from ._flow import Step
 from ._models import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ._flow import Step
     from ._models import FlowInfo, RunSpec
 
 #: A plan: CreateFlowRequest as JSON with its original field names.
@@ -104,11 +103,15 @@ def _change(owner: Any, key: str, kind: str, value: Any) -> None:
         owner[key] = value
 
 
-def plan_request(plan: Plan) -> flow_pb2.CreateFlowRequest:
+def plan_request(plan: Plan, path: str = "") -> flow_pb2.CreateFlowRequest:
     """A plan as the request that creates it. `map` and `single` are taken for the names of the contract, null for "not given".
 
+    Args:
+        plan: the document.
+        path: where it stands in what its author sends, for messages.
+
     Raises:
-        ValueError: a field is unknown or of the wrong type; the message names it.
+        ValueError: fields are unknown or of the wrong type; the message has a line for each.
     """
     document = _without_nulls(plan)
     steps = document.get("steps")
@@ -118,18 +121,29 @@ def plan_request(plan: Plan) -> flow_pb2.CreateFlowRequest:
     try:
         return json_format.ParseDict(document, flow_pb2.CreateFlowRequest())
     except json_format.ParseError as error:
-        raise ValueError(f"plan: {error}; see `stepgres flow schema`") from error
+        faults = list(faults_of(document, flow_pb2.CreateFlowRequest.DESCRIPTOR, path))
+        raise ValueError("\n".join(faults) or f"plan: {error}; see `stepgres flow schema`") from None
 
 
-def inline_plan(plan: Plan | Iterable[Step]) -> flow_pb2.CreateFlowRequest:
+def inline_plan(plan: Plan | Iterable[Step], path: str = "plan") -> flow_pb2.CreateFlowRequest:
     """A plan that comes with a run, for the wire.
 
+    Args:
+        plan: a document, or steps.
+        path: where it stands in what its author sends, for messages.
+
     Raises:
-        ValueError: a field is unknown or of the wrong type.
+        ValueError: fields are unknown or of the wrong type.
         TypeError: neither a document nor steps.
     """
     if isinstance(plan, Mapping):
-        return plan_request(plan)
+        return plan_request(plan, path)
+    given: Any = plan
+    if isinstance(given, str | Step) or not isinstance(given, Iterable):
+        raise TypeError(
+            f"plan is {given!r}; it is a document, such as {{'steps': [{{'slug': 'fetch'}}]}}, or a list of steps, such "
+            "as [Step('fetch')]"
+        )
     return flow_pb2.CreateFlowRequest(steps=_convert.step_definitions(plan))
 
 

@@ -549,6 +549,11 @@ class ValidateFlowRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FLOW_FIELD_NUMBER: _builtins.int
+    INLINE_FIELD_NUMBER: _builtins.int
+    inline: _builtins.bool
+    """True: it is an inline plan, judged as StartRun judges `plan`: without slug, queue and new_version, and a step's
+    handler is by default the step's slug. Paths and fixes are those of `flow`.
+    """
     @_builtins.property
     def flow(self) -> Global___CreateFlowRequest:
         """Required. The definition."""
@@ -557,10 +562,11 @@ class ValidateFlowRequest(_message.Message):
         self,
         *,
         flow: Global___CreateFlowRequest | None = ...,
+        inline: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "inline", b"inline"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
