@@ -230,7 +230,7 @@ _except(_DRY, "flow.queue", "128 characters", answer=INVALID)
 _except(_DRY, "flow.steps[0].queue", "128 characters", answer=INVALID)
 _except(_DRY, "flow.new_version", "true", answer=INVALID)
 _except(_DRY, "inline", "missing", "false", "wrong wire type", answer=invalid("FIELD_REQUIRED", "/flow.slug"))
-_except("ValidateFlow", "inline", "true", answer=INVALID)
+_except("ValidateFlow", "inline", "true", answer=invalid("FIELD_INVALID", "/flow.slug"))
 
 #: Valid requests that this server does not serve: whatever can be read of them is answered so.
 NOT_SERVED: dict[str, Answer] = {}

@@ -156,7 +156,7 @@ async def _create_flow(world: World) -> Message:
 
 
 async def _validate_flow(_world: World) -> Message:
-    return flow_pb2.ValidateFlowRequest(flow=_definition("never"))
+    return flow_pb2.ValidateFlowRequest(flow=_plan("never"))
 
 
 async def _add_step(world: World) -> Message:
@@ -199,8 +199,9 @@ async def _start_run(world: World) -> Message:
     return _start(world)
 
 
-def _plan() -> flow_pb2.CreateFlowRequest:
-    plan = _definition("")
+def _plan(slug: str = "") -> flow_pb2.CreateFlowRequest:
+    """A definition with nothing but a slug that a plan is refused for."""
+    plan = _definition(slug)
     plan.new_version = False
     plan.queue = plan.steps[0].queue = "plans"
     return plan
