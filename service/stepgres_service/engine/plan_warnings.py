@@ -39,6 +39,8 @@ def _warnings(
     closest = closest_step(served)
     for index, step in enumerate(spec.steps):
         name = step.handler or f"{prefix}{step.slug}"
+        if name.startswith("."):
+            continue  # Its flow has no name yet, so nobody knows which handler it will be.
         if name in served:
             schema = served[name]
             if schema is not None:

@@ -68,3 +68,12 @@ async def test_a_plan_is_validated_as_a_plan(cli: Cli) -> None:
     said = await cli("flow", "apply", "-f", "-", stdin=text)
     assert said.code == 2
     assert "stepgres run plan" in said.err
+
+
+async def test_a_date_in_a_yaml_file_is_a_text(cli: Cli) -> None:
+    text = "steps:\n  - slug: a\n    params: {when: 2024-01-31, at: 2024-01-31 12:00:00, count: 3, none: null}\n"
+    assert (await cli("run", "plan", "-f", "-", stdin=text)).code == 0
+    (run,) = json.loads((await cli("run", "list", "--output", "json")).out)["runs"]
+    stored = json.loads((await cli("flow", "get", run["flow"], "--output", "json")).out)
+    assert stored["steps"][0]["params"] == {"when": "2024-01-31", "at": "2024-01-31 12:00:00", "count": 3, "none": None}
+    assert (await cli("flow", "apply", "-f", "-", stdin=f"slug: f\n{text}")).code == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -60,6 +61,15 @@ def test_what_proto_json_takes_is_taken() -> None:
     (made,) = request.steps
     assert (made.timeout_s, made.max_attempts, made.step_type) == (5, 2, 2)
     assert not request.HasField("max_attempts")
+
+
+def test_params_hold_what_json_holds() -> None:
+    params = {"when": [date(2024, 1, 31)], "deep": {"raw": b"x", "fine": [None, True, 1.5, "x"]}}
+
+    assert faults({"steps": [{"slug": "a", "params": params}]}) == [
+        'steps[0].params.when[0]: is "datetime.date(2024, 1, 31)", which JSON has not; a text is needed, or another JSON value',
+        "steps[0].params.deep.raw: is \"b'x'\", which JSON has not; a text is needed, or another JSON value",
+    ]
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:

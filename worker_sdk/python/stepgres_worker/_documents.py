@@ -53,6 +53,22 @@ def _faults_of_value(value: Any, field: FieldDescriptor, path: str) -> Iterator[
         yield from faults_of(value, field.message_type, path)
     elif needed := _needed(value, field):
         yield f"{path}: is {_shown(value)}; {needed} is needed"
+    elif field.message_type is not None:
+        yield from _faults_of_json(value, path)
+
+
+def _faults_of_json(value: Any, path: str) -> Iterator[str]:
+    """What JSON cannot hold, anywhere inside of a value."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                yield f"{path}: has the key {_shown(name)}; keys of JSON are texts, quote it"
+            yield from _faults_of_json(item, f"{path}.{name}")
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for index, item in enumerate(value):
+            yield from _faults_of_json(item, f"{path}[{index}]")
+    elif value is not None and not isinstance(value, str | bool | int | float):
+        yield f"{path}: is {_shown(value)}, which JSON has not; a text is needed, or another JSON value"
 
 
 def _needed(value: Any, field: FieldDescriptor) -> str:
