@@ -64,11 +64,13 @@ def test_what_proto_json_takes_is_taken() -> None:
 
 
 def test_params_hold_what_json_holds() -> None:
-    params = {"when": [date(2024, 1, 31)], "deep": {"raw": b"x", "fine": [None, True, 1.5, "x"]}}
+    params = {"when": [date(2024, 1, 31)], "deep": {"raw": b"x", "fine": [None, True, 1.5, "x"], "keys": {1: 2}}}
 
+    has_not = "which JSON has not; a text is needed, or another JSON value"
     assert faults({"steps": [{"slug": "a", "params": params}]}) == [
-        'steps[0].params.when[0]: is "datetime.date(2024, 1, 31)", which JSON has not; a text is needed, or another JSON value',
-        "steps[0].params.deep.raw: is \"b'x'\", which JSON has not; a text is needed, or another JSON value",
+        f'steps[0].params.when[0]: is "datetime.date(2024, 1, 31)", {has_not}',
+        f"steps[0].params.deep.raw: is \"b'x'\", {has_not}",
+        "steps[0].params.deep.keys: has the key 1; keys of JSON are texts, quote it",
     ]
 
 
