@@ -87,24 +87,26 @@ def _parse(path: str) -> Any:
         ) from error
     try:
         # JSON first: YAML 1.1 reads most of it, but takes 1e3 for a text.
-        return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _json_loader())
+        return json.loads(text) if text.lstrip().startswith("{") else _load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise usage(
             f"--file: {path} is neither JSON nor YAML ({' '.join(str(error).split())}); correct it there."
         ) from error
 
 
-def _json_loader() -> type[Any]:
-    """Reads YAML as JSON has it: what looks like a date is a text, as it is written."""
+def _load_yaml(text: str) -> Any:
+    """YAML as JSON has it: what looks like a date is a text, as it is written."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {
-            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-    return Loader
+    loader = yaml.SafeLoader(text)
+    loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in loader.yaml_implicit_resolvers.items()
+    }
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _step(value: Any, path: str) -> Step:
