@@ -25,11 +25,11 @@ Tasks, Task, Watch, Cancel, Retry = (
 
 #: rpc, request, code, reason, field, what the description must hold.
 REFUSALS: list[tuple[str, Any, grpc.StatusCode, str, str, list[str]]] = [
-    ("StartRun", Start(), INVALID, "FIELD_REQUIRED", "flow", ["give"]),
+    ("StartRun", Start(), INVALID, "FIELD_REQUIRED", "flow", ["name a flow", "send a plan"]),
     ("StartRun", Start(flow="no-slug"), INVALID, "INVALID_SLUG", "flow", ['"no-slug"', "use letters"]),
     ("StartRun", Start(flow="x" * 129), INVALID, "INVALID_SLUG", "flow", ["129", "1 to 128"]),
     ("StartRun", Start(flow="nul\0"), INVALID, "INVALID_SLUG", "flow", ["use letters"]),
-    ("StartRun", Start(flow="other"), MISSING, "FLOW_NOT_FOUND", "flow", ['"other"', "CreateFlow"]),
+    ("StartRun", Start(flow="other"), MISSING, "FLOW_NOT_FOUND", "flow", ['"other"', "create it"]),
     ("StartRun", Start(flow="f", version=3), MISSING, "FLOW_VERSION_NOT_FOUND", "version", ["3", "latest is 1"]),
     ("StartRun", Start(flow="f", version=-1), INVALID, "FIELD_OUT_OF_RANGE", "version", ["-1", "use 0 or more"]),
     ("StartRun", Start(flow="f", input=b"{]"), INVALID, "INVALID_JSON", "input", ["column", "send one JSON value"]),
@@ -52,12 +52,12 @@ REFUSALS: list[tuple[str, Any, grpc.StatusCode, str, str, list[str]]] = [
     ("StartRun", Start(flow="each", input=b"[" + b"1," * 100_000 + b"1]"), INVALID, "TOO_MANY_ITEMS", "input",
      ["100001", "100000", "split"]),
     ("StartRun", Start(plan=flow_pb2.CreateFlowRequest(slug="f")), INVALID, "FIELD_INVALID", "plan.slug",
-     ['"f"', "CreateFlow"]),
+     ['"f"', "create a flow"]),
     ("GetRun", Get(), INVALID, "FIELD_REQUIRED", "run_id", ["name the run"]),
     ("GetRun", Get(run_id="42"), INVALID, "FIELD_INVALID", "run_id", ['"42"', "send"]),
     ("GetRun", Get(run_id="{" + RUN + "}"), INVALID, "FIELD_INVALID", "run_id", ["no UUID"]),
     ("GetRun", Get(run_id=RUN.replace("-", "")), INVALID, "FIELD_INVALID", "run_id", ["no UUID"]),
-    ("GetRun", Get(run_id=RUN), MISSING, "RUN_NOT_FOUND", "run_id", [RUN, "ListRuns"]),
+    ("GetRun", Get(run_id=RUN), MISSING, "RUN_NOT_FOUND", "run_id", [RUN, "list the runs"]),
     ("GetRun", Get(run_id=RUN, view=7), INVALID, "FIELD_INVALID", "view", ["7", "use one of"]),  # type: ignore[arg-type]
     ("ListRuns", List(page_size=-1), INVALID, "FIELD_OUT_OF_RANGE", "page_size", ["-1", "use 0 or more"]),
     ("ListRuns", List(page_token="x"), INVALID, "INVALID_PAGE_TOKEN", "page_token", ['"x"', "next_page_token"]),
