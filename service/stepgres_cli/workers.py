@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -92,27 +93,35 @@ def run_processes(location: str, count: int, concurrency: int | None, target: st
     command = worker_command(location, 1, concurrency, target)
     children = [subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) for _ in range(count)]
 
-    def stop(number: int, _frame: object) -> None:
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: object) -> None:
+        stopping.set()
         for child in children:
             if child.poll() is None:
-                child.send_signal(number)
+                child.terminate()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
-    return _wait(children)
+    return _wait(children, stopping)
 
 
-def _wait(children: list[subprocess.Popen[bytes]]) -> int:
+def _wait(children: list[subprocess.Popen[bytes]], stopping: threading.Event) -> int:
     """Until all have ended; when one fails, the others are told to stop: half a service helps nobody unseen."""
+
+    def code_of(child: subprocess.Popen[bytes]) -> int:
+        code = child.poll() or 0
+        # Told to stop before it could listen: still importing, it has ended as it should.
+        return 0 if code == -signal.SIGTERM and stopping.is_set() else code
+
     failed = int(Exit.OK)
     while any(child.poll() is None for child in children):
-        codes = [child.poll() for child in children]
-        bad = next((code for code in codes if code), None)
-        if bad is not None and not failed:
+        bad = next(filter(None, map(code_of, children)), 0)
+        if bad and not failed:
             failed = bad if bad > 0 else Exit.REFUSED
             say(f"error: a worker process ended with {bad}; the others are stopping.")
             for child in children:
                 if child.poll() is None:
                     child.terminate()
         time.sleep(0.1)
-    return failed or next((abs(child.returncode) for child in children if child.returncode), 0)
+    return failed or next((abs(code) for code in map(code_of, children) if code), 0)
