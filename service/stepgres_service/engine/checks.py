@@ -39,6 +39,12 @@ def is_slug(text: str) -> bool:
     return _SLUG.match(text) is not None and text != "run"
 
 
+def once_a_path(found: Sequence[Violation], more: Sequence[Violation]) -> list[Violation]:
+    """Both, but of each field only what was found first: it is the clearer word."""
+    told = {violation.path for violation in found}
+    return [*found, *(violation for violation in more if violation.path not in told)]
+
+
 def is_plan(text: str) -> bool:
     """Whether a text is the slug of an inline plan, which the server makes of its content."""
     return _PLAN.match(text) is not None

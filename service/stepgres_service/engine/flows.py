@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stepgres_service.engine.catalogue import Catalogue
-from stepgres_service.engine.checks import check_flow, check_slug, check_step, topological_order
+from stepgres_service.engine.checks import check_flow, check_slug, check_step, once_a_path, topological_order
 from stepgres_service.engine.fixes import Fixer, Operation
 from stepgres_service.engine.plan_warnings import warnings_of
 from stepgres_service.engine.plans import check_plan
@@ -31,15 +31,9 @@ class Validation:
     warnings: list[Fixed]
 
 
-def _once_a_path(found: Sequence[Violation], more: Sequence[Violation]) -> list[Violation]:
-    """What was found first of a field is the clearer word."""
-    told = {violation.path for violation in found}
-    return [*found, *(violation for violation in more if violation.path not in told)]
-
-
 def _refuse(found: Sequence[Violation], more: Sequence[Violation]) -> None:
     """Raises InvalidArgument when anything is wrong."""
-    violations = _once_a_path(found, more)
+    violations = once_a_path(found, more)
     if violations:
         raise InvalidArgument(*violations)
 
@@ -110,7 +104,7 @@ class Definitions:
     ) -> Validation:
         check = check_plan if inline else check_flow
         more = check(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)
-        violations = _once_a_path(found, more)
+        violations = once_a_path(found, more)
         fixer = Fixer(spec)
         return Validation(
             [(violation, fixer.fix(violation)) for violation in violations], warnings_of(spec, served, inline=inline)

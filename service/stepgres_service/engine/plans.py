@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stepgres_service.engine.checks import check_flow, is_slug, topological_order
+from stepgres_service.engine.checks import check_flow, is_slug, once_a_path, topological_order
 from stepgres_service.errors import Reason, Violation
 from stepgres_service.model import FlowSpec, StepSpec
 
@@ -93,9 +93,8 @@ def check_plan(spec: FlowSpec, *, max_steps: int = 2000, max_dependencies: int =
         for path, queue in queues
         if queue is not None and queue != PLAN_QUEUE and is_slug(queue)
     ]
-    told = {violation.path for violation in found}
     more = check_flow(replace(spec, slug=""), max_steps=max_steps, max_dependencies=max_dependencies, plan=True)
-    return [*found, *(violation for violation in more if violation.path not in told)]
+    return once_a_path(found, more)
 
 
 class PlanChecker:
@@ -126,10 +125,8 @@ class PlanChecker:
         return await asyncio.to_thread(self._made, spec, [*found])
 
     def _made(self, spec: FlowSpec, found: list[Violation]) -> Plan | list[Violation]:
-        told = {violation.path for violation in found}
         more = check_plan(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)
-        violations = [*found, *(violation for violation in more if violation.path not in told)]
-        return violations or plan_of(spec)
+        return once_a_path(found, more) or plan_of(spec)
 
 
 class KnownPlans:
