@@ -204,33 +204,22 @@ _except("ListRuns", "version", "highest", "greatest", "-1", "least", answer=INVA
 _except("ListRuns of a flow", "flow", "missing", "empty", "wrong wire type", answer=invalid("FIELD_INVALID", "version"))
 _except("ListTasks of a step", "run_id", "of another flow", answer=not_found("STEP_NOT_FOUND", "step"))
 
-# A plan has no slug, queue and versions of its own, and its keys are those of all plans.
-_PLAN = "StartRun of a plan"
-_except(_PLAN, "plan", "missing", "wrong wire type", answer=invalid("FIELD_REQUIRED", "/flow"))
-_except(_PLAN, "plan.slug", "missing", "empty", "wrong wire type", answer=OK)
+# A plan has no slug, queue and versions of its own, whether it is run or only judged, and its keys are those of all plans.
+for _valid, _path in (("StartRun of a plan", "plan"), ("ValidateFlow of a plan", "flow")):
+    _except(_valid, f"{_path}.slug", "missing", "empty", "wrong wire type", answer=OK)
+    _except(
+        _valid, f"{_path}.slug", "a dash", "a digit first", "the reserved run", "a line end", "not ASCII",
+        *(f"{length} characters" for length in (128, 129, 300, 9000)), answer=INVALID,
+    )  # fmt: skip
+    _except(_valid, f"{_path}.queue", "128 characters", answer=INVALID)
+    _except(_valid, f"{_path}.steps[0].queue", "128 characters", answer=INVALID)
+    _except(_valid, f"{_path}.new_version", "true", answer=INVALID)
+_except("StartRun of a plan", "plan", "missing", "wrong wire type", answer=invalid("FIELD_REQUIRED", "/flow"))
+_except("StartRun of a plan", "version", "highest", "above", "greatest", answer=INVALID)
+_except("StartRun of a plan", "idempotency_key", "of another input", answer=OK)
+_except("ValidateFlow of a plan", "flow", "missing", "empty", "wrong wire type", answer=OK)
 _except(
-    _PLAN, "plan.slug", "a dash", "a digit first", "the reserved run", "a line end", "not ASCII",
-    *(f"{length} characters" for length in (128, 129, 300, 9000)), answer=INVALID,
+    "ValidateFlow of a plan", "inline", "missing", "false", "wrong wire type",
+    answer=invalid("FIELD_REQUIRED", "/flow.slug"),
 )  # fmt: skip
-_except(_PLAN, "plan.queue", "128 characters", answer=INVALID)
-_except(_PLAN, "plan.steps[0].queue", "128 characters", answer=INVALID)
-_except(_PLAN, "plan.new_version", "true", answer=INVALID)
-_except(_PLAN, "version", "highest", "above", "greatest", answer=INVALID)
-_except(_PLAN, "idempotency_key", "of another input", answer=OK)
-
-# Said beforehand, the same.
-_DRY = "ValidateFlow of a plan"
-_except(_DRY, "flow", "missing", "empty", "wrong wire type", answer=OK)
-_except(_DRY, "flow.slug", "missing", "empty", "wrong wire type", answer=OK)
-_except(
-    _DRY, "flow.slug", "a dash", "a digit first", "the reserved run", "a line end", "not ASCII",
-    *(f"{length} characters" for length in (128, 129, 300, 9000)), answer=INVALID,
-)  # fmt: skip
-_except(_DRY, "flow.queue", "128 characters", answer=INVALID)
-_except(_DRY, "flow.steps[0].queue", "128 characters", answer=INVALID)
-_except(_DRY, "flow.new_version", "true", answer=INVALID)
-_except(_DRY, "inline", "missing", "false", "wrong wire type", answer=invalid("FIELD_REQUIRED", "/flow.slug"))
 _except("ValidateFlow", "inline", "true", answer=invalid("FIELD_INVALID", "/flow.slug"))
-
-#: Valid requests that this server does not serve: whatever can be read of them is answered so.
-NOT_SERVED: dict[str, Answer] = {}
