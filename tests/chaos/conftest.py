@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -19,12 +16,11 @@ import pytest
 
 from stepgres_service.dev.process import free_port
 from tests.chaos.cluster import coordinator, until_ready, worker
-from tests.chaos.drill import settle
+from tests.chaos.drill import judge, settle
 from tests.chaos.journal import Journal, read_journal
 from tests.chaos.load import Load
 from tests.support.cluster import Cluster
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
 #: Runs after which the load stops.
 _RUNS = 100
 
@@ -59,12 +55,9 @@ class Settled:
 
     def check(self) -> dict[str, int]:
         """The violations that the checker finds, and how many of each."""
-        answer = subprocess.run(
-            [sys.executable, "-m", "tests.chaos", "check", "--dsn", self.dsn, "--log", str(self.journal)],
-            cwd=_REPOSITORY, stdout=subprocess.PIPE, check=False,
-        )  # fmt: skip
-        found = json.loads(answer.stdout.splitlines()[-1])["violations"]
-        assert answer.returncode == (1 if any(found.values()) else 0)
+        code, findings = judge(self.dsn, self.journal)
+        found = findings["violations"]
+        assert code == (1 if any(found.values()) else 0)
         return {kind: count for kind, count in found.items() if count}
 
 

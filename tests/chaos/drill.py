@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -76,7 +77,7 @@ async def drill(duration_s: int, seed: int, folder: Path, only: frozenset[str] =
             await asyncio.to_thread(node.stop)
         alone, among = await asyncio.to_thread(recovery.times, journal_path)
         repeats = repeats_by_reason(journal_path)
-        findings = await asyncio.to_thread(_checked, database.dsn, journal_path)
+        _, findings = await asyncio.to_thread(judge, database.dsn, journal_path)
         await asyncio.to_thread(database.stop)
     deadlocks = database.log.read_text().count("deadlock detected")
     return Report(
@@ -105,11 +106,10 @@ async def settle(dsn: str) -> float:
     return time.monotonic() - began
 
 
-def _checked(dsn: str, journal: Path) -> dict[str, object]:
-    """What the checker, a program of its own, prints."""
+def judge(dsn: str, journal: Path) -> tuple[int, dict[str, Any]]:
+    """Exit code of the checker, a program of its own, and what it prints."""
     answer = subprocess.run(
         [sys.executable, "-m", "tests.chaos", "check", "--dsn", dsn, "--log", str(journal)],
         cwd=Path(__file__).resolve().parents[2], stdout=subprocess.PIPE, check=False,
     )  # fmt: skip
-    findings: dict[str, object] = json.loads(answer.stdout.splitlines()[-1])
-    return findings
+    return answer.returncode, json.loads(answer.stdout.splitlines()[-1])
