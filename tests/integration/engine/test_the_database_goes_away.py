@@ -239,13 +239,29 @@ async def test_connections_to_a_server_that_became_read_only_are_given_up(databa
             await start_run(channel, "one")
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         await conn.execute(sql.SQL("alter database {} reset default_transaction_read_only").format(name))
-        # Each goes through the next connection of the pool; those from before are found out and replaced.
         run_ids = {await start_run(channel, "one") for _ in range(10)}
-        async with raw_worker(channel, ["one.work"], credits=10) as worker:
-            tasks = await worker.take_tasks(10)
-            assert {task.run_id for task in tasks} == run_ids
-            worker.complete(*tasks)
-            assert {ack.verdict for ack in await worker.take_acks(10)} == {RECORDED}
+        worker = await _welcomed(channel)
+        worker.grant(10)
+        tasks = await worker.take_tasks(10)
+        assert {task.run_id for task in tasks} == run_ids
+        worker.complete(*tasks)
+        assert {ack.verdict for ack in await worker.take_acks(10)} == {RECORDED}
+        await worker.close()
+
+
+async def _welcomed(channel: grpc.aio.Channel) -> RawWorker:
+    """A worker that connects until it is let in: who meets a stale connection of the pool is sent away, once."""
+    for _ in range(10):
+        worker = RawWorker(channel)
+        try:
+            await worker.open(["one.work"])
+        except AssertionError:
+            assert worker.error is not None
+            assert worker.error.code() is grpc.StatusCode.UNAVAILABLE
+            await worker.close()
+        else:
+            return worker
+    raise AssertionError("sent away ten times")
 
 
 async def test_results_in_flight_are_recorded_and_acknowledged_while_the_coordinator_stops(database: str) -> None:
