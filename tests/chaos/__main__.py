@@ -54,6 +54,8 @@ def _check(dsn: str, journal: Path) -> int:
 
 def _run(seed: int, given: argparse.Namespace) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Its handlers of forks crash in the child when PostgreSQL is started beside the load.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     with work_folder(given.keep) as folder:
         try:
             report = asyncio.run(drill(given.duration_s, seed, folder, frozenset(given.only)))

@@ -55,6 +55,8 @@ class Balancer:
         self._serving: set[asyncio.Task[None]] = set()
         #: Those that were opened and have not ended.
         self.connections: set[Connection] = set()
+        #: Clients whose new connections are closed at once.
+        self.refused: set[str] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,7 +81,7 @@ class Balancer:
         return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     async def _serve(self, client: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind = await self._reach()
+        behind = None if client in self.refused else await self._reach()
         if behind is None:
             writer.transport.abort()
             return

@@ -60,13 +60,12 @@ class Database:
         self.dsn = self._server.tcp_dsn()
 
     def prepare(self) -> None:
-        """Makes our schema, and the audit of the checker; refuses a server that may forget what it has committed."""
+        """Makes our schema; refuses a server that may forget what it has committed."""
         Migrator(self.dsn).up()
         with psycopg.connect(self.dsn, autocommit=True) as conn:
             for setting in ("fsync", "synchronous_commit", "full_page_writes"):
                 row = conn.execute("select current_setting(%s)", [setting]).fetchone()
                 assert row == ("on",), f"{setting} is {row}; a chaos run needs a durable server"
-            conn.execute((Path(__file__).parent / "audit.sql").read_bytes())
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Ends the server with a signal: SIGKILL as a crash, SIGQUIT as `pg_ctl stop -m immediate`."""
@@ -75,10 +74,15 @@ class Database:
         server.wait(_PATIENCE_S)
 
     def kill_backend(self) -> None:
-        """Kills one connection's process: the server ends all others and recovers by itself."""
-        backends = [child for child in self._running().children() if "stepgres stepgres" in " ".join(child.cmdline())]
-        if backends:
-            backends[0].kill()
+        """Kills one connection's process: the server ends all others and recovers by itself.
+
+        Waits for a connection when there is none, since coordinators may be on their way back.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while not any(_kill_connection(child) for child in self._running().children()):
+            if time.monotonic() > deadline:
+                raise TimeoutError("nobody is connected to the database")
+            time.sleep(0.1)
 
     def restart(self) -> None:
         """Starts it after a kill."""
@@ -125,6 +129,8 @@ class Node:
         self._command = command
         self._env = env
         self._log = log
+        #: host:port that a coordinator listens on; empty for a worker.
+        self.address = env.get("STEPGRES_LISTEN", "")
         self._lives = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -186,6 +192,12 @@ class Node:
         process.stdin.close()
 
 
+def add_audit(dsn: str) -> None:
+    """Makes the database write down what the checker wants to know."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute((Path(__file__).parent / "audit.sql").read_bytes())
+
+
 def coordinator(number: int, port: int, dsn: str, folder: Path, settings: dict[str, str]) -> Node:
     """A coordinator that serves on a port of 127.0.0.1."""
     env = {
@@ -200,6 +212,17 @@ def worker(number: int, target: str, journal: Path, folder: Path) -> Node:
     name = f"worker-{number}"
     env = {"STEPGRES_TARGET": target}
     return Node(name, lambda life: ["tests.chaos.worker", life, str(journal)], env, folder / f"{name}.log")
+
+
+def _kill_connection(child: psutil.Process) -> bool:
+    """Kills a process of the server if it serves a connection; False when it does not, or has ended meanwhile."""
+    try:
+        if "stepgres stepgres" not in " ".join(child.cmdline()):
+            return False
+        child.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
 
 
 def signal_all(processes: list[psutil.Process], number: int) -> None:

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from stepgres_service.dev.process import free_port
-from tests.chaos.cluster import coordinator, until_ready, worker
+from tests.chaos.cluster import add_audit, coordinator, until_ready, worker
 from tests.chaos.drill import judge, settle
 from tests.chaos.journal import Journal, read_journal
 from tests.chaos.load import Load
@@ -66,8 +66,7 @@ async def worked(pg_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) 
     """The system after some runs of all kinds; its processes have ended."""
     folder = tmp_path_factory.mktemp("chaos")
     dsn, journal_path, port = pg_cluster.create_migrated(), folder / "journal.jsonl", free_port()
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute((Path(__file__).parent / "audit.sql").read_bytes())
+    add_audit(dsn)
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(Journal(journal_path))
         serving = coordinator(1, port, dsn, folder, {})

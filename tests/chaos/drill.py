@@ -15,7 +15,7 @@ import psycopg
 
 from stepgres_service.dev.process import free_port
 from tests.chaos.balancer import Balancer
-from tests.chaos.cluster import Database, coordinator, until_ready, worker
+from tests.chaos.cluster import Database, add_audit, coordinator, until_ready, worker
 from tests.chaos.faults import Faults, System
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
@@ -47,6 +47,7 @@ async def drill(duration_s: int, seed: int, folder: Path, only: frozenset[str] =
         await asyncio.to_thread(database.start)
         stack.callback(database.stop)
         await asyncio.to_thread(database.prepare)
+        add_audit(database.dsn)
         journal = stack.enter_context(Journal(journal_path))
         ports = [free_port() for _ in range(_COORDINATORS)]
         balancer = await stack.enter_async_context(Balancer(ports))

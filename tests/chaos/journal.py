@@ -2,7 +2,8 @@
 
 An entry is on the disk before what it tells of has any effect: an execution before its result, an accepted run before
 its tasks. Kinds: `accepted` a run's start was acknowledged · `execution` a handler began · `seen` a client read a run's
-output · `retried` a run is about to be retried · `fault` something was done to a process or a connection.
+output · `retried` a run is about to be retried · `cancelled` a handler was stopped · `fault` something was done to a
+process or a connection.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +20,9 @@ _LIMIT_S = 90.0
 #: For how many seconds before a kill nothing else may have happened for its time to be the kill's own; from then on,
 #: until it is over. (Whoever takes over from both must have had a whole lease, 15 s, of contact with the database.)
 _QUIET_S = {"worker": 0.0, "coordinator": 0.0, "both": 15.0, "postgres": 0.0}
+#: Faults after which a worker takes tasks and does not begin them for a while, a lease at most.
+_ABSENCES = ("stop_worker", "half_open", "cut")
+_LEASE_S = 15.0
 #: When results that a worker had sent before its end have arrived.
 _ARRIVED_S = 0.2
 
@@ -31,6 +34,13 @@ _LEASED = """
     join pgflow.runs as r on r.run_id = t.run_id
     join pgflow.workflow_steps as w on w.version_id = r.version_id and w.step_index = t.step_index
     where t.status = 'started' and t.lost_leases = 0 and n.worker_name = any(%s)
+"""
+_LOST = """
+    select e.run_id::text, w.step_slug, e.task_index, extract(epoch from e.failed_at)::float8
+    from pgflow.task_errors as e
+    join pgflow.runs as r on r.run_id = e.run_id
+    join pgflow.workflow_steps as w on w.version_id = r.version_id and w.step_index = e.step_index
+    where e.code = 'LEASE_LOST'
 """
 _HELD = """
     select coalesce(array_agg(n.worker_name), '{}')
@@ -101,37 +111,51 @@ class Recovery:
         """Ends the watching; the longest recoveries in seconds by kind, None without one: those alone, and the others."""
         self._ended = True
         executions: dict[Task, list[tuple[float, str]]] = {}
-        began: list[float] = []
+        absences: dict[str, list[tuple[float, float]]] = {}
         for entry in read_journal(journal):
             if entry["kind"] == "execution":
                 task = (entry["run"], entry["step"], entry["index"], entry["attempt"])
                 executions.setdefault(task, []).append((entry["at"], entry["worker"]))
-                began.append(entry["at"])
+            elif entry["kind"] == "fault" and entry["what"] in _ABSENCES:
+                for name in entry["names"]:
+                    absences.setdefault(name, []).append((entry["at"], entry["at"] + entry.get("stop_s", _LEASE_S)))
+        lost: dict[tuple[str, str, int], list[float]] = {}
+        with self._connect() as conn:
+            for run, step, index, at in conn.execute(_LOST):
+                lost.setdefault((run, step, index), []).append(at)
+        began = sorted(at for again in executions.values() for at, _ in again)
         alone: dict[str, float | None] = dict.fromkeys(_QUIET_S)
         among: dict[str, float | None] = dict.fromkeys(_QUIET_S)
         for kill in self._kills:
-            taken = self._time(kill, executions, began)
-            if taken is not None:
-                kept = alone if self._was_alone(kill, taken) else among
-                kept[kill.kind] = round(max(kept[kill.kind] or 0.0, taken), 2)
+            for task, at, worker in self._ends(kill, executions, began):
+                kept = among
+                if self._was_alone(kill, at - kill.at) and not (
+                    # It went to a worker that vanished before it began, or that was away for a while.
+                    sum(kill.at < when < at for when in lost.get(task[:3], ())) > 1
+                    or any(a < at and b > kill.at for a, b in absences.get(worker.partition(".")[0], ()))
+                ):
+                    kept = alone
+                kept[kill.kind] = round(max(kept[kill.kind] or 0.0, at - kill.at), 2)
         return alone, among
 
-    def _time(self, kill: _Kill, executions: dict[Task, list[tuple[float, str]]], began: list[float]) -> float | None:
+    @staticmethod
+    def _ends(
+        kill: _Kill, executions: dict[Task, list[tuple[float, str]]], began: list[float]
+    ) -> Iterator[tuple[Task, float, str]]:
+        """When a kill was over; one of workers is so for each task that they had when another worker begins it."""
         if kill.over_at is not None:
             over_at = kill.over_at.result()
             if kill.kind == "postgres" and over_at is not None:
                 over_at = min((at for at in began if at >= over_at), default=None)
-            return None if over_at is None else over_at - kill.at
+            if over_at is not None:
+                yield ("", "", 0, 0), over_at, ""
+            return
         assert kill.leased is not None
-        again = [
+        for task in kill.leased.result() or ():
+            again = [(at, who) for at, who in executions.get(task, ()) if at > kill.at and who not in kill.workers]
             # Those that do not run again ended with their run.
-            min(
-                (at for at, worker in executions.get(task, ()) if at > kill.at and worker not in kill.workers),
-                default=0,
-            )
-            for task in kill.leased.result() or ()
-        ]
-        return max(again) - kill.at if any(again) else None
+            if again:
+                yield task, *min(again)
 
     def _was_alone(self, kill: _Kill, taken_s: float) -> bool:
         begin, end = kill.at - _QUIET_S[kill.kind], kill.at + taken_s

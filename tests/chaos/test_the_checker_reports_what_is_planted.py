@@ -10,6 +10,8 @@ import pytest
 from tests.chaos.conftest import Settled
 from tests.chaos.journal import read_journal
 
+pytestmark = pytest.mark.slow
+
 #: The last task of a diamond that nobody has looked at.
 _LEAF = """
     select r.run_id::text, t.step_index, s.output ->> 'by'

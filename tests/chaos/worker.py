@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -86,6 +87,18 @@ class Handlers:
         await asyncio.sleep(random.uniform(1, 3))
         return {"by": by}
 
+    async def wait_for_gate(self, given: Any, ctx: Context) -> dict[str, str]:
+        """Goes on when the file that its item names is there; tells when it is stopped before."""
+        by = await self._began(given, ctx)
+        gate = Path(given["item"]["gate"])
+        try:
+            while not gate.exists():
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            self._journal.append_blocking("cancelled", by=by)
+            raise
+        return {"by": by}
+
     async def _began(self, given: Any, ctx: Context) -> str:
         by = uuid.uuid4().hex
         await self._journal.append("execution", **self._entry(by, given, ctx))
@@ -108,7 +121,7 @@ async def serve(name: str, journal: Journal) -> None:
     handlers = Handlers(name, journal)
     served: list[Callable[..., dict[str, str] | Awaitable[Any]]] = [
         handlers.work, handlers.work_in_thread, handlers.make_list, handlers.fail_often, handlers.fail_rarely,
-        handlers.hang_sometimes, handlers.wait,
+        handlers.hang_sometimes, handlers.wait, handlers.wait_for_gate,
     ]  # fmt: skip
     workers = [
         Worker(concurrency=_CONCURRENCY, name=name),
@@ -117,7 +130,13 @@ async def serve(name: str, journal: Journal) -> None:
     for worker in workers:
         for handler in served:
             worker.step(handler.__name__)(handler)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, workers)
     await asyncio.gather(*(worker.serve() for worker in workers))
+
+
+def _stop(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.stop()
 
 
 def _end_with_stdin() -> None:
