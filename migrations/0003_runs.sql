@@ -89,7 +89,8 @@ create table pgflow.step_tasks (
     lost_leases int not null default 0,
     -- Hand-backs in a row without a result.
     releases int not null default 0,
-    -- The session that holds the lease; null unless started.
+    -- The session that holds the lease; null unless started. In no index: lease and result are HOT updates. The tasks
+    -- of a session are found through its lease_batches.
     session_id uuid,
     -- The worker that has it or had it last.
     worker_id int,
@@ -109,7 +110,6 @@ create table pgflow.step_tasks (
         status in ('queued', 'started', 'completed', 'failed', 'cancelled', 'skipped')
     )
 ) with (fillfactor = 50);
-create index step_tasks_by_session on pgflow.step_tasks (session_id) where session_id is not null;
 create index step_tasks_waiting on pgflow.step_tasks (available_at) where available_at is not null;
 
 create table pgflow.task_errors (

@@ -51,3 +51,25 @@ create table pgflow.session_handlers (
 );
 create index session_handlers_by_session on pgflow.session_handlers (session_id);
 comment on table pgflow.session_handlers is 'what each session serves: the catalogue';
+
+-- What was handed out to a session, a row for each hand-out: what to look through when its worker has vanished. Entries
+-- of tasks that are over stay for some seconds, so whoever reads it asks step_tasks which the session still holds.
+create table pgflow.lease_batches (
+    session_id uuid not null,
+    batch_id bigint generated always as identity,
+    -- Side by side.
+    run_ids uuid[] not null,
+    step_indexes smallint[] not null,
+    task_indexes int[] not null,
+    primary key (session_id, batch_id)
+) with (toast_tuple_target = 8160);
+-- Ids of runs hardly shrink: what is too large for a page goes elsewhere as it is.
+alter table pgflow.lease_batches alter column run_ids set storage external;
+comment on table pgflow.lease_batches is 'what sessions were handed; see leases_of_sessions for what they hold';
+
+create view pgflow.lease_entries as
+select b.session_id, b.batch_id, e.run_id, e.step_index, e.task_index
+from pgflow.lease_batches as b
+cross join lateral (
+    select unnest(b.run_ids) as run_id, unnest(b.step_indexes) as step_index, unnest(b.task_indexes) as task_index
+) as e;

@@ -61,6 +61,7 @@ begin
     foreach v_queue_id in array v_queue_ids loop
         delete from pgflow.queues where queue_id = v_queue_id;
         perform pgmq.drop_queue('pgflow_' || v_queue_id);
+        execute format('drop function if exists pgflow.take_%1$s, pgflow.send_%1$s', v_queue_id);
     end loop;
     return v_cancelled;
 end

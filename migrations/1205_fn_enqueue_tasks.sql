@@ -1,7 +1,9 @@
 -- Sends tasks whose rows exist: the next of a map's window, promoted retries, returned leases.
---   tasks: queued without message -> queued with message. Caller holds the locks of their runs.
+--   tasks: queued without message -> queued with message. p_first: see send_tasks. Caller holds the locks of their runs.
+-- squawk-ignore ban-drop-function
+drop function if exists pgflow.enqueue_tasks(uuid[], smallint[], int[], int[]);
 create or replace function pgflow.enqueue_tasks(
-    p_run_ids uuid[], p_step_indexes smallint[], p_task_indexes int[], p_route_ids int[]
+    p_run_ids uuid[], p_step_indexes smallint[], p_task_indexes int[], p_route_ids int[], p_first boolean default false
 ) returns void
 language plpgsql
 set enable_seqscan = off
@@ -12,7 +14,7 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
-    v_message_ids bigint[] := pgflow.send_tasks(p_run_ids, p_step_indexes, p_task_indexes, p_route_ids);
+    v_message_ids bigint[] := pgflow.send_tasks(p_run_ids, p_step_indexes, p_task_indexes, p_route_ids, p_first);
 begin
     update pgflow.step_tasks as t
     set message_id = u.message_id, available_at = null

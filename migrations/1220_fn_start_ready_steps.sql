@@ -34,7 +34,10 @@ begin
         );
         insert into pgflow.step_tasks (run_id, step_index, task_index, message_id, queued_at)
         select u.run_id, u.step_index, 0, u.message_id, v_now
-        from unnest(p_run_ids, p_step_indexes, v_message_ids) as u (run_id, step_index, message_id);
+        from (
+            select unnest(p_run_ids) as run_id, unnest(p_step_indexes) as step_index,
+                   unnest(v_message_ids) as message_id
+        ) as u;
     end if;
 
     if v_map_run_ids is not null then

@@ -1,8 +1,9 @@
 -- Ends everything that is open in runs that are ending: no task stays queued or started under a terminal run.
 --   task: queued, started -> cancelled, its message deleted; step: created, started -> cancelled.
 --   p_raised_run_ids: runs whose revision this transaction has raised already.
---   Caller holds the runs' locks, and writes the runs' own status. Tells every coordinator which runs ended, so that
---   workers stop their tasks.
+--   Caller holds the runs' locks, and writes the runs' own status. Messages go before their tasks, the order of leases:
+--   one that is under way is waited for at its message, and then its tasks are started ones. Tells every coordinator
+--   which runs ended, so that workers stop their tasks.
 -- squawk-ignore ban-drop-function
 drop function if exists pgflow.end_open_work(uuid[]);
 create or replace function pgflow.end_open_work(p_run_ids uuid[], p_raised_run_ids uuid[] default '{}') returns void
@@ -19,30 +20,19 @@ declare
     v_queue_ids int[];
     v_message_ids bigint[];
 begin
-    with ended as (
-        -- The message ids of before the update: a row's old value is not in RETURNING.
-        select t.run_id, t.step_index, t.task_index, t.message_id
-        from pgflow.step_tasks as t
-        where t.run_id = any(p_run_ids) and t.status in ('queued', 'started')
-        order by t.run_id, t.step_index, t.task_index
-        for no key update
-    ),
-    cancelled as (
-        update pgflow.step_tasks as t
-        set status = 'cancelled', session_id = null, message_id = null, available_at = null, completed_at = v_now
-        from ended
-        where t.run_id = ended.run_id and t.step_index = ended.step_index and t.task_index = ended.task_index
-        returning ended.run_id, ended.step_index, ended.message_id
-    )
-    select array_agg(r.queue_id), array_agg(cancelled.message_id) into v_queue_ids, v_message_ids
-    from cancelled
-    join pgflow.step_states as s on s.run_id = cancelled.run_id and s.step_index = cancelled.step_index
+    select array_agg(r.queue_id), array_agg(t.message_id) into v_queue_ids, v_message_ids
+    from pgflow.step_tasks as t
+    join pgflow.step_states as s on s.run_id = t.run_id and s.step_index = t.step_index
     join pgflow.routes as r on r.route_id = s.route_id
-    where cancelled.message_id is not null;
+    where t.run_id = any(p_run_ids) and t.message_id is not null;
 
     perform pgmq.delete('pgflow_' || u.queue_id, array_agg(u.message_id))
     from unnest(v_queue_ids, v_message_ids) as u (queue_id, message_id)
     group by u.queue_id;
+
+    update pgflow.step_tasks
+    set status = 'cancelled', session_id = null, message_id = null, available_at = null, completed_at = v_now
+    where run_id = any(p_run_ids) and status in ('queued', 'started');
 
     update pgflow.step_states as s
     set status = 'cancelled', completed_at = v_now,

@@ -45,8 +45,10 @@ begin
             from (
                 select done.run_id, e.step_index, count(*)::int as dep_count, max(r.revision) + 1 as revision,
                        sum(done.output_bytes)::bigint as output_bytes, max(done.step_index) as dep_index
-                from unnest(p_done_run_ids, p_done_step_indexes, p_done_bytes)
-                    as done (run_id, step_index, output_bytes)
+                from (
+                    select unnest(p_done_run_ids) as run_id, unnest(p_done_step_indexes) as step_index,
+                           unnest(p_done_bytes) as output_bytes
+                ) as done
                 join pgflow.runs as r on r.run_id = done.run_id
                 -- One look-up for each step, by the primary key: with a bare `<` the other index would offer itself, which
                 -- reads the whole version.

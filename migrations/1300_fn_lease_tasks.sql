@@ -6,9 +6,11 @@
 --   p_commit_soon: this transaction commits without waiting for the disk: a lease that a crash undoes was never seen by
 --   anybody for long.
 --   session_item: position of the session. input: assembled JSON text; payloads are joined as text, never parsed.
---   Locks: queue row and task row, both SKIP LOCKED: the lease waits for nothing, so it may stand anywhere in a
+--   Locks: queue rows, SKIP LOCKED. A message is the right to change its task while that is queued: whoever else wants to
+--   end one takes the message first (end_open_work). So the lease waits for no transition and may stand anywhere in a
 --   transaction without a deadlock. A message whose task is not queued any more is dropped.
---   Raises 42P01 when a queue is dropped with its flow at this very moment: call again.
+--   Raises 42883 or 42P01 when a queue is dropped with its flow at this very moment: call again. Raises 55P03 when
+--   somebody who is no transition keeps a task's row for 1 s.
 create or replace function pgflow.lease_tasks(
     p_route_ids int[], p_session_ids uuid[], p_worker_ids int[], p_credits int[], p_commit_soon boolean default false
 ) returns table (
@@ -22,6 +24,7 @@ set enable_mergejoin = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
+set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 declare
@@ -29,8 +32,6 @@ declare
     v_limit int;
     v_queue record;
     v_found record;
-    v_queue_ids int[] := '{}';
-    v_message_ids bigint[] := '{}';
     v_run_ids uuid[] := '{}';
     v_step_indexes smallint[] := '{}';
     v_task_indexes int[] := '{}';
@@ -54,37 +55,27 @@ begin
     end if;
 
     for v_queue in
-        select r.queue_id, array_agg(r.route_id order by u.item) as route_ids
+        -- What lost its turn stands under the negative route, and goes first (send_tasks).
+        select r.queue_id, array_agg(-r.route_id order by u.item) || array_agg(r.route_id order by u.item) as keys
         from unnest(p_route_ids) with ordinality as u (route_id, item)
         join pgflow.routes as r on r.route_id = u.route_id
         group by r.queue_id order by min(u.item)
     loop
-        exit when cardinality(v_message_ids) >= v_limit;
-        -- Ordered by the index's own columns, so that no other index can serve it however the table's statistics look.
-        -- The route is a range of one: an equality would make the first column redundant, and the key could serve.
-        execute format(
-            'select array_agg(m.route_id) as route_ids, array_agg(m.msg_id) as message_ids,'
-            '       array_agg((m.message->>''r'')::uuid) as run_ids,'
-            '       array_agg((m.message->>''s'')::smallint) as step_indexes,'
-            '       array_agg((m.message->>''i'')::int) as task_indexes'
-            ' from ('
-            '   select k.route_id, q.msg_id, q.message from unnest($1) as k (route_id) cross join lateral ('
-            '     select q.msg_id, q.message from pgmq.q_pgflow_%s as q'
-            '     where (q.message->>''k'')::int between k.route_id and k.route_id'
-            '     order by (q.message->>''k'')::int, q.msg_id limit $2 for update skip locked'
-            '   ) as q limit $2'
-            ' ) as m', v_queue.queue_id)
+        exit when cardinality(v_run_ids) >= v_limit;
+        execute case
+            when pgflow.keeps_plans(v_queue.queue_id)
+            then format('select * from pgflow.take_%s($1, $2)', v_queue.queue_id)
+            else pgflow.take_statement(v_queue.queue_id)
+        end
         into v_found
-        using v_queue.route_ids, v_limit - cardinality(v_message_ids);
-        continue when v_found.message_ids is null;
-        v_queue_ids := v_queue_ids || array_fill(v_queue.queue_id, array[cardinality(v_found.message_ids)]);
+        using v_queue.keys, v_limit - cardinality(v_run_ids);
+        continue when v_found.run_ids is null;
         v_route_ids := v_route_ids || v_found.route_ids;
-        v_message_ids := v_message_ids || v_found.message_ids;
         v_run_ids := v_run_ids || v_found.run_ids;
         v_step_indexes := v_step_indexes || v_found.step_indexes;
         v_task_indexes := v_task_indexes || v_found.task_indexes;
     end loop;
-    if cardinality(v_message_ids) = 0 then
+    if cardinality(v_run_ids) = 0 then
         return;
     end if;
 
@@ -92,52 +83,40 @@ begin
     v_slots := array(
         select u.item
         from unnest(p_credits) with ordinality as u (credits, item)
-        cross join lateral generate_series(1, least(u.credits, cardinality(v_message_ids))) as turn
+        cross join lateral generate_series(1, least(u.credits, cardinality(v_run_ids))) as turn
         order by turn, u.item
-        limit cardinality(v_message_ids)
+        limit cardinality(v_run_ids)
     );
 
-    with locked as materialized (
-        select u.item, u.queue_id, u.message_id, u.route_id, t.run_id, t.step_index, t.task_index, t.status
-        from unnest(v_queue_ids, v_message_ids, v_route_ids, v_run_ids, v_step_indexes, v_task_indexes)
-            with ordinality as u (queue_id, message_id, route_id, run_id, step_index, task_index, item)
-        join pgflow.step_tasks as t
-            on t.run_id = u.run_id and t.step_index = u.step_index and t.task_index = u.task_index
-        for no key update of t skip locked
-    ),
-    runnable as materialized (
-        select l.*, row_number() over (order by item) as position from locked as l where status = 'queued'
-    ),
-    leased as (
+    with leased as (
         update pgflow.step_tasks as t
-        set status = 'started', lease_seq = t.lease_seq + 1, session_id = p_session_ids[v_slots[r.position]],
-            worker_id = p_worker_ids[v_slots[r.position]], message_id = null, started_at = v_now
-        from runnable as r
-        where t.run_id = r.run_id and t.step_index = r.step_index and t.task_index = r.task_index
-        returning v_slots[r.position] as session_item, r.route_id, t.run_id, t.step_index, t.task_index, t.lease_seq,
+        set status = 'started', lease_seq = t.lease_seq + 1, session_id = p_session_ids[v_slots[u.item]],
+            worker_id = p_worker_ids[v_slots[u.item]], message_id = null,
+            -- What was committed after the clock was read can be leased, too: no attempt begins before the last one ended.
+            started_at = greatest(v_now, t.queued_at)
+        from (
+            select generate_subscripts(v_run_ids, 1) as item, unnest(v_route_ids) as route_id,
+                   unnest(v_run_ids) as run_id, unnest(v_step_indexes) as step_index,
+                   unnest(v_task_indexes) as task_index
+        ) as u
+        where t.run_id = u.run_id and t.step_index = u.step_index and t.task_index = u.task_index
+          -- (Asked so that no statistics make it look rare: the messages are to lead, not the tasks.)
+          and coalesce(t.status = 'queued', false)
+        returning v_slots[u.item] as session_item, u.route_id, t.run_id, t.step_index, t.task_index, t.lease_seq,
                   t.failures + 1 as attempt, t.item
-    ),
-    deleted as (
-        select pgmq.delete('pgflow_' || locked.queue_id, array_agg(locked.message_id))
-        from locked group by locked.queue_id
     )
-    select (select count(*) from deleted) as deleted_count, (select count(*) from locked) as locked_count,
-           array_agg(session_item) as session_items, array_agg(route_id) as route_ids, array_agg(run_id) as run_ids,
+    select array_agg(session_item) as session_items, array_agg(route_id) as route_ids, array_agg(run_id) as run_ids,
            array_agg(step_index) as step_indexes, array_agg(task_index) as task_indexes,
            array_agg(lease_seq) as lease_seqs, array_agg(attempt) as attempts, array_agg(item::text) as items
     into v_leased from leased;
 
-    if v_leased.locked_count < cardinality(v_message_ids) then
-        -- Some rows were locked by others, or are gone with their run: the messages of the latter go too.
-        perform pgmq.delete('pgflow_' || u.queue_id, array_agg(u.message_id))
-        from unnest(v_queue_ids, v_message_ids, v_run_ids, v_step_indexes, v_task_indexes)
-            as u (queue_id, message_id, run_id, step_index, task_index)
-        where not exists (
-            select from pgflow.step_tasks as t
-            where t.run_id = u.run_id and t.step_index = u.step_index and t.task_index = u.task_index
-        )
-        group by u.queue_id;
-    end if;
+    insert into pgflow.lease_batches (session_id, run_ids, step_indexes, task_indexes)
+    select p_session_ids[u.session_item], array_agg(u.run_id), array_agg(u.step_index), array_agg(u.task_index)
+    from (
+        select unnest(v_leased.session_items) as session_item, unnest(v_leased.run_ids) as run_id,
+               unnest(v_leased.step_indexes) as step_index, unnest(v_leased.task_indexes) as task_index
+    ) as u
+    group by u.session_item;
 
     return query
     select u.session_item::int, u.run_id, u.step_index, u.task_index, u.lease_seq, u.attempt, r.version_id, u.route_id,
@@ -154,9 +133,12 @@ begin
                    where e.version_id = r.version_id and e.step_index = u.step_index
                ), '') || '}'
            end
-    from unnest(v_leased.session_items, v_leased.route_ids, v_leased.run_ids, v_leased.step_indexes,
-                v_leased.task_indexes, v_leased.lease_seqs, v_leased.attempts, v_leased.items)
-        as u (session_item, route_id, run_id, step_index, task_index, lease_seq, attempt, item)
+    from (
+        select unnest(v_leased.session_items) as session_item, unnest(v_leased.route_ids) as route_id,
+               unnest(v_leased.run_ids) as run_id, unnest(v_leased.step_indexes) as step_index,
+               unnest(v_leased.task_indexes) as task_index, unnest(v_leased.lease_seqs) as lease_seq,
+               unnest(v_leased.attempts) as attempt, unnest(v_leased.items) as item
+    ) as u
     join pgflow.runs as r on r.run_id = u.run_id;
 end
 $$;

@@ -36,10 +36,12 @@ begin
         update pgflow.step_tasks as t
         set status = 'completed', completed_at = v_now, session_id = null, releases = 0,
             output = case when t.item is not null then u.output::json end
-        from unnest(p_items, p_run_ids, p_step_indexes, p_task_indexes, p_lease_seqs, p_session_ids, p_outputs)
-            as u (item, run_id, step_index, task_index, lease_seq, session_id, output)
+        from (
+            select unnest(p_items) as item, unnest(p_run_ids) as run_id, unnest(p_step_indexes) as step_index,
+                   unnest(p_task_indexes) as task_index, unnest(p_lease_seqs) as lease_seq,
+                   unnest(p_session_ids) as session_id, unnest(p_outputs) as output
+        ) as u
         where t.run_id = u.run_id and t.step_index = u.step_index and t.task_index = u.task_index
-          -- (No `=` for the session: it would offer step_tasks_by_session, which holds all that is in flight.)
           and t.lease_seq = u.lease_seq and t.session_id is not distinct from u.session_id and t.status = 'started'
         returning u.item, t.run_id, t.step_index, t.task_index, t.item is not null as is_map, u.output
     ),

@@ -1,10 +1,13 @@
 -- Puts tasks back that are started no more: at once, or after a delay.
 --   task: started -> queued. p_delays_s: seconds to wait, 0 = send now; the promoter sends the others.
 --   p_*: columns to raise, side by side with the tasks: failures, lost leases, hand-backs in a row.
+--   p_first: those that are sent now had their turn and lost it by no fault of theirs: they go in front (send_tasks).
 --   Returns the routes that have a message more. Caller holds the runs' locks and has checked the fence.
+-- squawk-ignore ban-drop-function
+drop function if exists pgflow.requeue_tasks(uuid[], smallint[], int[], float8[], int[], int[], int[]);
 create or replace function pgflow.requeue_tasks(
     p_run_ids uuid[], p_step_indexes smallint[], p_task_indexes int[], p_delays_s float8[],
-    p_failures int[], p_lost int[], p_releases int[]
+    p_failures int[], p_lost int[], p_releases int[], p_first boolean
 ) returns int[]
 language plpgsql
 set enable_seqscan = off
@@ -33,7 +36,7 @@ begin
     join pgflow.step_states as s on s.run_id = u.run_id and s.step_index = u.step_index
     where u.delay_s = 0;
     if p_run_ids is not null then
-        perform pgflow.enqueue_tasks(p_run_ids, p_step_indexes, p_task_indexes, v_route_ids);
+        perform pgflow.enqueue_tasks(p_run_ids, p_step_indexes, p_task_indexes, v_route_ids, p_first);
     end if;
     return v_route_ids;
 end

@@ -88,7 +88,7 @@ begin
         ready_routes := pgflow.requeue_tasks(
             v_retry.run_ids, v_retry.step_indexes, v_retry.task_indexes, v_retry.delays_s,
             array_fill(1, array[cardinality(v_retry.run_ids)]), array_fill(0, array[cardinality(v_retry.run_ids)]),
-            array_fill(0, array[cardinality(v_retry.run_ids)])
+            array_fill(0, array[cardinality(v_retry.run_ids)]), false
         );
     end if;
     if v_retry.final_run_ids is not null then

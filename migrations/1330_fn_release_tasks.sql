@@ -39,7 +39,7 @@ begin
     recorded_items := v_back.items;
     if v_back.items is not null then
         ready_routes := pgflow.requeue_tasks(v_back.run_ids, v_back.step_indexes, v_back.task_indexes, v_back.delays_s,
-                                     v_back.zeros, v_back.zeros, v_back.releases);
+                                             v_back.zeros, v_back.zeros, v_back.releases, true);
     end if;
 end
 $$;

@@ -26,7 +26,16 @@ declare
     v_run_ids uuid[];
     v_task record;
 begin
-    v_run_ids := array(select distinct run_id from pgflow.step_tasks where session_id = any(p_session_ids));
+    v_run_ids := array(
+        select distinct e.run_id
+        from pgflow.lease_entries as e
+        -- (`offset 0`: see count_leases.)
+        cross join lateral (
+            select t.session_id from pgflow.step_tasks as t
+            where t.run_id = e.run_id and t.step_index = e.step_index and t.task_index = e.task_index offset 0
+        ) as t
+        where e.session_id = any(p_session_ids) and t.session_id is not distinct from e.session_id
+    );
     if p_skip_locked then
         v_run_ids := array(
             select run_id from pgflow.runs where run_id = any(v_run_ids) order by run_id for no key update skip locked
@@ -42,13 +51,18 @@ begin
                l.is_lost and t.lost_leases >= p_max_lost_leases as is_final,
                case when l.is_lost and t.lost_leases > 0 then pgflow.backoff_s(t.lost_leases, 1, 300) else 0 end
                    as delay_s
-        from pgflow.step_tasks as t
+        from (
+            select distinct e.run_id, e.step_index, e.task_index
+            from pgflow.lease_entries as e where e.session_id = any(p_session_ids)
+        ) as e
+        join pgflow.step_tasks as t
+            on t.run_id = e.run_id and t.step_index = e.step_index and t.task_index = e.task_index
         cross join lateral (
             select p_lost and (t.session_id in (select unnest(p_uncounted_session_ids))) is not true as is_lost
         ) as l
-        where t.session_id = any(p_session_ids) and t.status = 'started'
+        -- (`is true` and `not in` are hashed, whatever the number of tasks, and make nothing look rare.)
+        where (t.session_id in (select unnest(p_session_ids))) is true
           -- A lease that came in since is of a run that is not locked here: the next sweep or comparison finds it.
-          -- (`is true` and `not in` are hashed, whatever the number of tasks.)
           and (t.run_id in (select unnest(v_run_ids))) is true
           and (t.run_id, t.step_index, t.task_index, t.lease_seq) not in (
               select k.run_id, k.step_index, k.task_index, k.lease_seq
@@ -88,7 +102,7 @@ begin
 
     if v_task.run_ids is not null then
         perform pgflow.requeue_tasks(v_task.run_ids, v_task.step_indexes, v_task.task_indexes, v_task.delays_s,
-                                     v_task.zeros, v_task.losses, v_task.zeros);
+                                     v_task.zeros, v_task.losses, v_task.zeros, true);
     end if;
     if v_task.final_run_ids is not null then
         perform pgflow.fail_runs(
@@ -97,6 +111,8 @@ begin
             array_fill(format('%s workers vanished while they had this task; find out whether it kills them',
                               p_max_lost_leases + 1), array[cardinality(v_task.final_run_ids)]));
     end if;
+    -- Forgets what is held no more: a session that has ended and has nothing left in its account needs no sweep.
+    perform pgflow.leases_of_sessions(p_session_ids);
     return v_task.taken_count;
 end
 $$;

@@ -35,14 +35,14 @@ begin
     where s.session_id = any(array(
         select o.session_id from pgflow.sessions as o
         where o.closed_at < v_now - interval '10 minutes'
-          and not exists (select from pgflow.step_tasks as t where t.session_id = o.session_id)
+          and not exists (select from pgflow.lease_batches as b where b.session_id = o.session_id)
         order by o.session_id limit p_limit for update skip locked
     ));
 
     v_raced := array(
         select s.session_id from pgflow.sessions as s
         where s.closed_at is not null
-          and exists (select from pgflow.step_tasks as t where t.session_id = s.session_id)
+          and exists (select from pgflow.lease_batches as b where b.session_id = s.session_id)
         order by s.session_id limit p_limit for update skip locked
     );
     v_expired := array(
@@ -56,15 +56,14 @@ begin
            array_agg(held.session_id) filter (where held.is_expired)
     into v_raced, v_expired
     from (
-        select u.session_id, u.is_expired, row_number() over kind as position, sum(n.task_count) over kind as task_count
+        select u.session_id, u.is_expired, row_number() over kind as position, 
+               coalesce(sum(n.task_count) over kind, 0) as task_count
         from (
             select session_id, false from unnest(v_raced) as r (session_id)
             union all
             select session_id, true from unnest(v_expired) as e (session_id)
         ) as u (session_id, is_expired)
-        cross join lateral (
-            select count(*) as task_count from pgflow.step_tasks as t where t.session_id = u.session_id
-        ) as n
+        left join pgflow.count_leases(v_raced || v_expired) as n on n.session_id = u.session_id
         window kind as (partition by u.is_expired order by u.session_id)
     ) as held
     where held.position = 1 or held.task_count <= c_max_tasks;

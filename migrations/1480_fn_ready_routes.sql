@@ -25,7 +25,7 @@ begin
         join pgflow.workflow_steps as s on s.version_id = active.version_id
     loop
         begin
-            -- Hops from route to route along the index.
+            -- Hops from route to route along the index; negative ones are of tasks that go first (send_tasks).
             return query execute format(
                 'with recursive waiting (route_id) as ('
                 '  (select (message->>''k'')::int from pgmq.q_pgflow_%1$s order by (message->>''k'')::int limit 1)'
@@ -33,7 +33,7 @@ begin
                 '  select (select (q.message->>''k'')::int from pgmq.q_pgflow_%1$s as q'
                 '          where (q.message->>''k'')::int > waiting.route_id order by (q.message->>''k'')::int limit 1)'
                 '  from waiting where waiting.route_id is not null'
-                ') select route_id from waiting where route_id is not null', v_queue_id);
+                ') select distinct abs(route_id) from waiting where route_id is not null', v_queue_id);
         exception when undefined_table then
             null; -- The queue was dropped with its flow since it was listed.
         end;

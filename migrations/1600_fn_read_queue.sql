@@ -38,31 +38,39 @@ begin
         end if;
         execute format('select enqueued_at from %s order by msg_id limit 1', v_table) into oldest_at;
 
-        -- Hops from route to route along the index.
+        -- Hops from key to key along the index: a route, or negative for its tasks that go first (send_tasks). Ranges of
+        -- one in the order of that index, as in take_statement: along the key of the table a key that has no message would
+        -- read the whole queue.
         execute format(
-            'with recursive waiting (route_id, n) as ('
+            'with recursive waiting (key, n) as ('
             '  (select (message->>''k'')::int, 1 from %1$s order by (message->>''k'')::int limit 1)'
             '  union all'
             '  select (select (q.message->>''k'')::int from %1$s as q'
-            '          where (q.message->>''k'')::int > waiting.route_id order by (q.message->>''k'')::int limit 1), n + 1'
-            '  from waiting where waiting.route_id is not null and n < $1'
+            '          where (q.message->>''k'')::int > waiting.key order by (q.message->>''k'')::int limit 1), n + 1'
+            '  from waiting where waiting.key is not null and n < $1'
             '), missing as materialized ('
             '  select r.route_id, r.scope, r.handler, row_number() over (order by r.route_id) as n'
-            '  from waiting join pgflow.routes as r on r.route_id = waiting.route_id'
+            '  from (select distinct abs(key) as route_id from waiting) as w'
+            '  join pgflow.routes as r on r.route_id = w.route_id'
             '  where not exists ('
             '    select from pgflow.session_handlers as h'
             '    join pgflow.sessions as s on s.session_id = h.session_id'
             '    where h.handler = r.handler and h.scope = r.scope and s.closed_at is null and s.lease_until > $3)'
             ') select (select count(*) from missing), coalesce(('
             '  select json_agg(json_build_object(''scope'', m.scope, ''handler'', m.handler, ''task_count'', ('
-            '    select count(*) from (select from %1$s as q where (q.message->>''k'')::int = m.route_id'
-            '                          order by q.msg_id limit 1000) as counted)) order by m.n)'
+            '    select count(*) from unnest(array[-m.route_id, m.route_id]) as k (key) cross join lateral ('
+            '      select from %1$s as q where (q.message->>''k'')::int between k.key and k.key'
+            '      order by (q.message->>''k'')::int, q.msg_id limit 1000'
+            '    ) as counted)) order by m.n)'
             '  from missing as m where m.n <= $2'
             '), ''[]''), array('
             '  select distinct (d.workflow_slug || ''.'' || d.step_slug) collate "C" from missing as m'
             '  cross join lateral ('
             '    select (q.message->>''r'')::uuid as run_id, (q.message->>''s'')::smallint as step_index'
-            '    from %1$s as q where (q.message->>''k'')::int = m.route_id order by q.msg_id limit 100) as t'
+            '    from unnest(array[-m.route_id, m.route_id]) as k (key) cross join lateral ('
+            '      select q.message from %1$s as q where (q.message->>''k'')::int between k.key and k.key'
+            '      order by (q.message->>''k'')::int, q.msg_id limit 100'
+            '    ) as q limit 100) as t'
             '  join pgflow.runs as r on r.run_id = t.run_id'
             '  join pgflow.workflow_steps as d on d.version_id = r.version_id and d.step_index = t.step_index'
             '  where m.n <= $2 order by 1 limit 100)', v_table)

@@ -45,6 +45,6 @@ def test_the_script_stops_at_the_schema_of_another_project(empty_database: str) 
     assert "made by another project" in answer.stderr
 
 
-@pytest.mark.parametrize("word", ["\\set ON_ERROR_STOP on", "pg_advisory_lock", "pgmq.send_batch"])
+@pytest.mark.parametrize("word", ["\\set ON_ERROR_STOP on", "pg_advisory_lock", "pgmq.drop_queue"])
 def test_the_script_holds(empty_database: str, word: str) -> None:
     assert word in Migrator(empty_database).script()

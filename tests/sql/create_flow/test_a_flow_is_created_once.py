@@ -179,6 +179,7 @@ async def test_a_shared_queue_can_be_leased_by_route_and_is_vacuumed_eagerly(con
     assert await call_one(conn, "ensure_queue", "plans") == queue_id
     definitions = await values(conn, "select indexdef from pg_indexes where tablename = %s", f"q_pgflow_{queue_id}")
     assert any("((message ->> 'k'::text))::integer), msg_id)" in definition for definition in definitions)
+    assert len(definitions) == 2  # that one and the key: each more would be an entry for every task
     (options,) = await values(conn, "select reloptions from pg_class where relname = %s", f"q_pgflow_{queue_id}")
     assert {
         "autovacuum_vacuum_scale_factor=0",

@@ -112,7 +112,7 @@ class _History:
         self._seen = seen
 
 
-@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(n, marks=pytest.mark.slow) for n in range(5, 25))])
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 25))])
 async def test_whatever_happens_counters_messages_and_statuses_agree(
     conn: psycopg.AsyncConnection[Any], seed: int
 ) -> None:

@@ -59,3 +59,19 @@ async def test_a_session_that_moved_on_is_not_closed_by_its_old_epoch(conn: psyc
     await engine.rows("select pgflow.close_sessions(array[%s]::uuid[], array[1], true)", session)
     (row,) = await engine.rows("select closed_at from pgflow.sessions")
     assert row.closed_at is None
+
+
+async def test_no_attempt_begins_before_the_last_one_ended(conn: psycopg.AsyncConnection[Any]) -> None:
+    engine = Transitions(conn)
+    await engine.define("one", work=[])
+    await engine.start("one")
+    session = await engine.open_session()
+    (lease,) = await engine.lease(session)
+    await engine.record((lease, 2, "broken"))
+    # As if the clock had been read, and then the failure been committed that made the task ready.
+    await engine.rows("select set_config('pgflow.now', (clock_timestamp() - interval '5 s')::text, false)")
+    await engine.lease(session)
+    (times,) = await engine.rows(
+        "select t.started_at, e.failed_at from pgflow.step_tasks as t, pgflow.task_errors as e"
+    )
+    assert times.started_at >= times.failed_at

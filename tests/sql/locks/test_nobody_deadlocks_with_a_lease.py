@@ -27,7 +27,7 @@ async def test_a_lease_under_way_is_passed_over_not_waited_for(engines: list[Tra
     await first.define("one", work=[])
     run_id = await first.start("one")
     sessions = [await first.open_session(), await second.open_session()]
-    async with first.conn.transaction():
+    async with first.conn.transaction(), asyncio.timeout(10):
         (leased,) = await first.lease(sessions[0])
         assert await second.lease(sessions[1]) == []
     assert leased.run_id == run_id
@@ -46,6 +46,20 @@ async def test_a_cancel_waits_for_the_lease_and_then_takes_the_task(engines: lis
     assert (await cancel)[0].cancelled
     await third.assert_invariants()
     assert await third.complete(leased) == [3]
+
+
+async def test_a_lease_gives_up_on_a_row_that_somebody_keeps_by_hand(engines: list[Transitions]) -> None:
+    first, second, third = engines
+    await first.define("one", work=[])
+    await first.start("one")
+    session = await second.open_session()
+    async with first.conn.transaction():
+        await first.rows("select 1 from pgflow.step_tasks for update")
+        async with asyncio.timeout(10):
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                await second.lease(session)
+    assert len(await second.lease(session)) == 1
+    await third.assert_invariants()
 
 
 async def test_a_lease_passes_over_what_is_being_cancelled(engines: list[Transitions]) -> None:

@@ -45,6 +45,16 @@ async def test_the_first_window_is_there_at_once_and_the_rest_follows(conn: psyc
     assert (await engine.run(run_id)).status == "completed"
 
 
+async def test_a_map_that_is_written_in_chunks_calls_for_the_expander(conn: psycopg.AsyncConnection[Any]) -> None:
+    await conn.execute("listen pgflow_expand")
+    await _started(conn, 2000)
+    assert [note.channel async for note in conn.notifies(timeout=0)] == []
+    engine = Transitions(conn)
+    await engine.define("root", maps=["work"], work=[])
+    await engine.start("root", list(range(2001)))
+    assert [note.channel async for note in conn.notifies(timeout=0)] == ["pgflow_expand"]
+
+
 async def test_the_outputs_come_in_the_order_of_the_items(conn: psycopg.AsyncConnection[Any]) -> None:
     engine, _ = await _started(conn, 2500)
     await _expand_all(engine, 10_000)

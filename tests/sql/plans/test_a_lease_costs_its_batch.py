@@ -29,7 +29,7 @@ async def _cost(engine: Transitions, route: int, credits: int) -> tuple[list[Lea
     async with explained(engine.conn) as statements:
         leased = await engine.lease(session, credits, routes=[route])
     rows = sum(scan.rows for statement in statements for scan in statement.scans)
-    return leased, rows, sum(s.buffers for s in statements if s.text.startswith("select array_agg(m.route_id)"))
+    return leased, rows, sum(s.buffers for s in statements if s.text.startswith("select array_agg(abs(m.key))"))
 
 
 @pytest.mark.parametrize("statistics", ["never", "before", "after"])
@@ -106,3 +106,19 @@ async def test_a_list_of_ready_routes_hops_over_the_backlog(conn: psycopg.AsyncC
         found = await engine.rows("select r from pgflow.ready_routes() as r")
     assert sorted(row.r for row in found) == sorted([theirs, ours])
     assert sum(scan.rows for statement in statements for scan in statement.scans) < 30
+
+
+@pytest.mark.parametrize("statistics", ["never", "analysed"])
+async def test_a_look_at_a_queue_reads_no_more_than_it_tells(
+    conn: psycopg.AsyncConnection[Any], statistics: str
+) -> None:
+    """Nobody serves its routes: their tasks are counted up to a bound, and none went back."""
+    engine, theirs, _ = await _engine(conn)
+    await conn.execute(_FOREIGN, (theirs, 20_000))
+    if statistics == "analysed":
+        await conn.execute("vacuum analyze")
+    async with explained(conn) as statements:
+        (queue,) = await engine.rows("select * from pgflow.read_queue(2, 100)")
+    assert queue.unserved_count == 2
+    assert sorted(each["task_count"] for each in queue.unserved) == [1, 1000]
+    assert sum(scan.rows for statement in statements for scan in statement.scans) < 3000

@@ -38,7 +38,7 @@ def read_in_vain(statements: list[Statement], limit: int) -> list[Any]:
     ]
 
 
-@pytest.fixture(params=[False, True], ids=["never analysed", "analysed"])
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["never analysed", "analysed"])
 async def engine(conn: psycopg.AsyncConnection[Any], request: pytest.FixtureRequest) -> Transitions:
     """3,000 plans, each with a run."""
     engine = Transitions(conn)

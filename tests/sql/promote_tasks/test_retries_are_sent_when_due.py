@@ -63,6 +63,18 @@ async def test_what_is_due_is_sent_and_the_rest_tells_when(engines: list[Transit
     assert 3_500_000 < row.next_due_ms <= 3_600_000
 
 
+async def test_of_the_retries_of_one_run_only_those_that_are_due_are_sent(engines: list[Transitions]) -> None:
+    first, _ = engines
+    await first.define("two", left=[], right=[])
+    await first.start("two")
+    left, right = await first.lease(await first.open_session())
+    await first.record((left, 2, "broken"), retry_after_ms=1)
+    await first.record((right, 2, "broken"), retry_after_ms=3_600_000)
+    await first.rows("update pgflow.step_tasks set available_at = pgflow.now() where step_index = %s", left.step_index)
+    assert (await _promote(first)).promoted == 1
+    assert [message[3] for message in await first.messages()] == [left.step_index]
+
+
 async def test_the_longest_due_go_first(engines: list[Transitions]) -> None:
     first, _ = engines
     run_ids = await _broken(first, 3)

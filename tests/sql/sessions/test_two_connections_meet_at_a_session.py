@@ -184,6 +184,7 @@ async def test_a_sweep_takes_back_ten_thousand_tasks_at_most(conn: psycopg.Async
     assert await values(conn, "select count(*) from pgflow.step_tasks where status <> 'queued'") == [0]
 
 
+@pytest.mark.slow  # a lock is waited for 5 s
 async def test_nobody_waits_for_ever_for_a_run_that_somebody_keeps(engines: list[Transitions], database: str) -> None:
     """A pool whose connections all wait has none left to renew leases with."""
     first, second = engines
@@ -212,6 +213,7 @@ async def test_nobody_waits_for_ever_for_a_run_that_somebody_keeps(engines: list
     assert await _renew(second, said_goodbye, vanished, moved) == {vanished, moved}
 
 
+@pytest.mark.slow  # a lock is waited for 5 s
 async def test_a_sweep_goes_on_around_a_run_that_somebody_keeps(engines: list[Transitions]) -> None:
     """What it leaves behind hides neither sessions that run out later nor leases that raced, and counts no loss."""
     first, second = engines
@@ -255,7 +257,7 @@ async def test_a_lease_is_not_lost_before_it_began(engines: list[Transitions]) -
     assert await values(first.conn, "select failed_at >= started_at from pgflow.task_errors") == [True, True]
 
 
-@pytest.mark.parametrize("kept", ["pgflow.workers", "pgflow.handler_details"])
+@pytest.mark.parametrize("kept", ["pgflow.workers", pytest.param("pgflow.handler_details", marks=pytest.mark.slow)])
 async def test_a_hello_gives_up_on_what_somebody_keeps(engines: list[Transitions], kept: str) -> None:
     """As a pool full of resumes, a pool full of Hellos that wait has no connection left to renew leases with."""
     first, second = engines
