@@ -205,7 +205,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Remedy: Shorten the text, or send several calls.
     """
     ERROR_REASON_FIELD_INVALID: _ErrorReason.ValueType  # 4
-    """A value has the wrong form (a UUID, an enum, a name). INVALID_ARGUMENT.
+    """A value has the wrong form (a UUID, an enum, a name) or type, or a key is unknown. INVALID_ARGUMENT.
     Remedy: Use the form that the message tells.
     """
     ERROR_REASON_NUL_CHARACTER: _ErrorReason.ValueType  # 5
@@ -329,11 +329,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Remedy: Pass an array, or let the step before return one.
     """
     ERROR_REASON_INITIAL_TASKS_MISMATCH: _ErrorReason.ValueType  # 81
-    """A map step got an array of another length than its `initial_tasks` promises. As TYPE_VIOLATION.
+    """A map step got an array of another length than its `initial_tasks` promises. INVALID_ARGUMENT or a run's code, as TYPE_VIOLATION.
     Remedy: Pass as many items as promised, or drop `initial_tasks`.
     """
     ERROR_REASON_TOO_MANY_ITEMS: _ErrorReason.ValueType  # 82
-    """A map step got more items than allowed. As TYPE_VIOLATION.
+    """A map step got more items than allowed. INVALID_ARGUMENT or a run's code, as TYPE_VIOLATION.
     Remedy: Group the items, or raise STEPGRES_MAX_ITEMS.
     """
     ERROR_REASON_OUTPUT_TOO_LARGE: _ErrorReason.ValueType  # 83
@@ -369,8 +369,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Remedy: Update the SDK, or the server.
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 103
-    """The coordinator serves as many streams as it may. RESOURCE_EXHAUSTED, ends the stream.
-    Remedy: Connect to another coordinator, or raise STEPGRES_MAX_STREAMS.
+    """The coordinator serves as many streams of workers, or watches, as it may. RESOURCE_EXHAUSTED, ends the stream.
+    Remedy: Connect to another coordinator, or raise STEPGRES_MAX_STREAMS; of watches, STEPGRES_MAX_WATCHES.
     """
     ERROR_REASON_SESSION_TAKEN: _ErrorReason.ValueType  # 104
     """The session was resumed on another stream. ABORTED, ends the stream.
@@ -381,7 +381,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Remedy: Open a new session; its tasks went to others.
     """
     ERROR_REASON_INVALID_TOKEN: _ErrorReason.ValueType  # 106
-    """The token was not handed out to this session, or is not a token. On an ack: stale.
+    """The token was not handed out to this session, or is not a token. NOT_FOUND; on an ack: stale.
     Remedy: Drop the result: it belongs to no lease of this session.
     """
     ERROR_REASON_TOO_MANY_RESULTS: _ErrorReason.ValueType  # 107
@@ -415,7 +415,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call, an item of a batch, a stream or a task failed. Closed: a new reason is a new value here.
-    Each comment tells the meaning, then the status or place; docs/errors.md is made of them.
+    Each comment tells the meaning, then the status or place; docs/errors.md and the SDK's error classes are made of them.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -433,7 +433,7 @@ ERROR_REASON_FIELD_TOO_LONG: ErrorReason.ValueType  # 3
 Remedy: Shorten the text, or send several calls.
 """
 ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 4
-"""A value has the wrong form (a UUID, an enum, a name). INVALID_ARGUMENT.
+"""A value has the wrong form (a UUID, an enum, a name) or type, or a key is unknown. INVALID_ARGUMENT.
 Remedy: Use the form that the message tells.
 """
 ERROR_REASON_NUL_CHARACTER: ErrorReason.ValueType  # 5
@@ -557,11 +557,11 @@ ERROR_REASON_TYPE_VIOLATION: ErrorReason.ValueType  # 80
 Remedy: Pass an array, or let the step before return one.
 """
 ERROR_REASON_INITIAL_TASKS_MISMATCH: ErrorReason.ValueType  # 81
-"""A map step got an array of another length than its `initial_tasks` promises. As TYPE_VIOLATION.
+"""A map step got an array of another length than its `initial_tasks` promises. INVALID_ARGUMENT or a run's code, as TYPE_VIOLATION.
 Remedy: Pass as many items as promised, or drop `initial_tasks`.
 """
 ERROR_REASON_TOO_MANY_ITEMS: ErrorReason.ValueType  # 82
-"""A map step got more items than allowed. As TYPE_VIOLATION.
+"""A map step got more items than allowed. INVALID_ARGUMENT or a run's code, as TYPE_VIOLATION.
 Remedy: Group the items, or raise STEPGRES_MAX_ITEMS.
 """
 ERROR_REASON_OUTPUT_TOO_LARGE: ErrorReason.ValueType  # 83
@@ -597,8 +597,8 @@ ERROR_REASON_PROTOCOL_VERSION: ErrorReason.ValueType  # 102
 Remedy: Update the SDK, or the server.
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 103
-"""The coordinator serves as many streams as it may. RESOURCE_EXHAUSTED, ends the stream.
-Remedy: Connect to another coordinator, or raise STEPGRES_MAX_STREAMS.
+"""The coordinator serves as many streams of workers, or watches, as it may. RESOURCE_EXHAUSTED, ends the stream.
+Remedy: Connect to another coordinator, or raise STEPGRES_MAX_STREAMS; of watches, STEPGRES_MAX_WATCHES.
 """
 ERROR_REASON_SESSION_TAKEN: ErrorReason.ValueType  # 104
 """The session was resumed on another stream. ABORTED, ends the stream.
@@ -609,7 +609,7 @@ ERROR_REASON_SESSION_EXPIRED: ErrorReason.ValueType  # 105
 Remedy: Open a new session; its tasks went to others.
 """
 ERROR_REASON_INVALID_TOKEN: ErrorReason.ValueType  # 106
-"""The token was not handed out to this session, or is not a token. On an ack: stale.
+"""The token was not handed out to this session, or is not a token. NOT_FOUND; on an ack: stale.
 Remedy: Drop the result: it belongs to no lease of this session.
 """
 ERROR_REASON_TOO_MANY_RESULTS: ErrorReason.ValueType  # 107

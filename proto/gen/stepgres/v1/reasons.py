@@ -18,7 +18,7 @@ class ErrorReason(StrEnum):
     FIELD_OUT_OF_RANGE = "FIELD_OUT_OF_RANGE"
     #: A text or a list is longer than allowed. INVALID_ARGUMENT.
     FIELD_TOO_LONG = "FIELD_TOO_LONG"
-    #: A value has the wrong form (a UUID, an enum, a name). INVALID_ARGUMENT.
+    #: A value has the wrong form (a UUID, an enum, a name) or type, or a key is unknown. INVALID_ARGUMENT.
     FIELD_INVALID = "FIELD_INVALID"
     #: A text holds the character U+0000, which PostgreSQL cannot store. INVALID_ARGUMENT.
     NUL_CHARACTER = "NUL_CHARACTER"
@@ -80,9 +80,10 @@ class ErrorReason(StrEnum):
     RUN_COMPLETED = "RUN_COMPLETED"
     #: A map step did not get an array. INVALID_ARGUMENT for a run input; else the code of the failed run.
     TYPE_VIOLATION = "TYPE_VIOLATION"
-    #: A map step got an array of another length than its `initial_tasks` promises. As TYPE_VIOLATION.
+    #: A map step got an array of another length than its `initial_tasks` promises. INVALID_ARGUMENT or a run's code, as
+    #: TYPE_VIOLATION.
     INITIAL_TASKS_MISMATCH = "INITIAL_TASKS_MISMATCH"
-    #: A map step got more items than allowed. As TYPE_VIOLATION.
+    #: A map step got more items than allowed. INVALID_ARGUMENT or a run's code, as TYPE_VIOLATION.
     TOO_MANY_ITEMS = "TOO_MANY_ITEMS"
     #: An output, the sum of a map's outputs or a step's assembled input is larger than its limit. Code of a task.
     OUTPUT_TOO_LARGE = "OUTPUT_TOO_LARGE"
@@ -100,13 +101,13 @@ class ErrorReason(StrEnum):
     HELLO_REPEATED = "HELLO_REPEATED"
     #: No protocol version is spoken by both sides. FAILED_PRECONDITION, ends the stream.
     PROTOCOL_VERSION = "PROTOCOL_VERSION"
-    #: The coordinator serves as many streams as it may. RESOURCE_EXHAUSTED, ends the stream.
+    #: The coordinator serves as many streams of workers, or watches, as it may. RESOURCE_EXHAUSTED, ends the stream.
     TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
     #: The session was resumed on another stream. ABORTED, ends the stream.
     SESSION_TAKEN = "SESSION_TAKEN"
     #: The session's lease ran out. ABORTED, ends the stream.
     SESSION_EXPIRED = "SESSION_EXPIRED"
-    #: The token was not handed out to this session, or is not a token. On an ack: stale.
+    #: The token was not handed out to this session, or is not a token. NOT_FOUND; on an ack: stale.
     INVALID_TOKEN = "INVALID_TOKEN"
     #: More unacknowledged results than the session could have leased. RESOURCE_EXHAUSTED, ends the stream.
     TOO_MANY_RESULTS = "TOO_MANY_RESULTS"

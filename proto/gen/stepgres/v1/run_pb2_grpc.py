@@ -151,7 +151,8 @@ class RunServiceServicer(object):
         """Follows a run: a snapshot, then changes, then the end, after which the stream closes with OK.
 
         At most 10 frames a second; changes may merge, but the last state is never missed. A stream that broke goes on
-        with the cursor of its last frame. Codes: NOT_FOUND; INVALID_ARGUMENT (INVALID_CURSOR); UNAVAILABLE: call again.
+        with the cursor of its last frame. Codes: NOT_FOUND; INVALID_ARGUMENT (INVALID_CURSOR); RESOURCE_EXHAUSTED
+        (TOO_MANY_STREAMS); UNAVAILABLE: call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,8 @@ class RunServiceStub:
     """Follows a run: a snapshot, then changes, then the end, after which the stream closes with OK.
 
     At most 10 frames a second; changes may merge, but the last state is never missed. A stream that broke goes on
-    with the cursor of its last frame. Codes: NOT_FOUND; INVALID_ARGUMENT (INVALID_CURSOR); UNAVAILABLE: call again.
+    with the cursor of its last frame. Codes: NOT_FOUND; INVALID_ARGUMENT (INVALID_CURSOR); RESOURCE_EXHAUSTED
+    (TOO_MANY_STREAMS); UNAVAILABLE: call again.
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]
     """Ends a run: queued tasks go, workers are told to stop leased ones, late results are refused.
@@ -138,7 +139,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Follows a run: a snapshot, then changes, then the end, after which the stream closes with OK.
 
         At most 10 frames a second; changes may merge, but the last state is never missed. A stream that broke goes on
-        with the cursor of its last frame. Codes: NOT_FOUND; INVALID_ARGUMENT (INVALID_CURSOR); UNAVAILABLE: call again.
+        with the cursor of its last frame. Codes: NOT_FOUND; INVALID_ARGUMENT (INVALID_CURSOR); RESOURCE_EXHAUSTED
+        (TOO_MANY_STREAMS); UNAVAILABLE: call again.
         """
 
     @_abc_1.abstractmethod

@@ -3,7 +3,8 @@
 isort:skip_file
 The worker protocol: one bidirectional stream over which a worker leases tasks and sends results back.
 
-This text is enough to write a worker in a new language.
+This text is enough to write a worker in a new language; docs/protocol.md has the same rules in full, each sentence with
+a number, and `stepgres conformance` checks a worker against them.
 
 # The life of a stream
 
@@ -22,8 +23,9 @@ This text is enough to write a worker in a new language.
 
   1. Hello is the first frame, once. No other frame is sent before Welcome has come.
   2. Credits are counts of tasks. A TaskBatch with m tasks uses up m credits. Credits end with their stream: after
-     each Welcome a worker grants afresh what it can take now. Grant a freed slot as soon as it is free; never wait
-     for a batch to be done. Credits beyond the session's limit (Welcome.max_credits) are cut to it.
+     each Welcome a worker grants afresh what it can take now. Grant a freed slot as soon as it is free, best in
+     the frame of the result that freed it (ResultBatch.credits); never wait for a batch to be done. Credits beyond
+     the session's limit (Welcome.max_credits) are cut to it.
   3. A task is executed by the handler named in it. What the handler returns is sent as `completed` with its JSON,
      a failure as `failed`. A worker may hand a task back unexecuted with `released`; that burns no attempt.
   4. A worker keeps each result until an Ack with its token has come, and sends it again after every reconnect, to
@@ -32,26 +34,30 @@ This text is enough to write a worker in a new language.
   5. A token fences its lease: a result that is late, doubled, guessed or of another session changes nothing and is
      answered DUPLICATE or STALE. Neither is an error of the worker; it forgets the result.
   6. The lease belongs to the session, not to the task. Any frame is a heartbeat; send one at least every
-     Welcome.heartbeat_ms. A session that is silent for Welcome.lease_ms loses all its tasks.
+     Welcome.heartbeat_ms. A stream that is silent for Welcome.lease_ms is ended, and its tasks go back to the queue
+     unless it is resumed within the grace.
   7. A stream that ends in any way but Goodbye may be resumed: connect again, to any coordinator, within the grace
      (Hello.reconnect_grace_ms), with the session id, the same instance id, and the tokens of all tasks that are
      still executing or whose results are not acknowledged (`held_tokens`). Tasks not listed go back to the queue.
-     Wait between attempts with full jitter: random between 0 and min(10 s, 0.1 s * 2^n). Welcome.resumed says
-     whether the session lives on; if not, LeaseLost lists every held token.
+     Wait between attempts with full jitter: random between 0 and min(cap, 0.1 s * 2^n), with a cap of 1 s until
+     Welcome.lease_ms have passed since the break, so that several fall into the grace, and of 10 s then.
+     Welcome.resumed says whether the session lives on; if not, LeaseLost lists every held token.
   8. CancelTasks: the run has ended. Stop the handlers; a result for these tokens will be answered STALE.
      LeaseLost: the tasks belong to somebody else now. Stop the handlers and drop the results.
   9. `timeout_s` counts from receipt. The worker stops the handler and sends `failed` with code TIMEOUT; the
      coordinator does the same a little later if the worker does not.
- 10. Drain: the coordinator will close this stream at the deadline. Go on working, open a stream to another
-     coordinator, resume there, and let this one close.
+ 10. Drain: the coordinator will close this stream around the deadline, earlier when no worker holds anything. Go on
+     working, open a stream to another coordinator, resume there, and let this one go when that was welcomed, without
+     Goodbye. Tasks that come over this one after the new Hello was sent are not in its list: do not execute them.
  11. To stop, a worker stops granting, finishes or releases what it has, waits for the acks, sends Goodbye and
-     half-closes. What it still holds then goes back to the queue at once.
+     half-closes. What it still holds then goes back to the queue at once. A task that comes meanwhile is released.
  12. Ping asks for any frame at once. Frames and fields that a worker does not know are ignored.
  13. What is wrong with one result is refused by its Ack (REJECTED, with reason); what is wrong with the stream ends
      it with a status that carries ErrorInfo. No frame is larger than Welcome.max_frame_bytes.
 
-A minimal worker may leave out: resuming (send an empty session id), progress, released, and Ping (any frame within
-the heartbeat period is enough).
+A minimal worker may leave out: resuming (send an empty session id, and drop what was held when a stream breaks),
+Drain (it is the end of a stream then), progress, released but for handlers that it does not have, and Ping (any frame
+within the heartbeat period is enough).
 
 # States of a lease as the worker sees it
 
@@ -277,7 +283,7 @@ class Subscription(_message.Message):
     """Only tasks of runs with this scope; empty for the common one. Up to 128 characters."""
     @_builtins.property
     def handlers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Handler]:
-        """At least one, no name twice. Flows that use them may come later."""
+        """No name twice. Flows that use them may come later."""
 
     def __init__(
         self,
@@ -331,7 +337,7 @@ class Hello(_message.Message):
     """
     @_builtins.property
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]:
-        """Required. What it serves; no scope twice."""
+        """Required. What it serves: at least one handler in all, up to 10000, none twice in a scope."""
 
     @_builtins.property
     def held_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -663,6 +669,11 @@ class ResultBatch(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    credits: _builtins.int
+    """As a CreditGrant of so many behind the results; 0 = none, the default. Slots that were freed by the results are
+    best granted here: the coordinator then records and leases in one transaction, and a frame is saved.
+    """
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Result]:
         """At most 500 in a frame."""
@@ -671,10 +682,11 @@ class ResultBatch(_message.Message):
         self,
         *,
         results: _abc.Iterable[Global___Result] | None = ...,
+        credits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
