@@ -89,8 +89,10 @@ class Settings(BaseSettings):
         description="Connections kept open, beside one for each lane, one for LISTEN and one for renewals.",
     )
     pool_max: int = Field(8, ge=1, le=1000, description="Most connections of the pool.")
-    prepare_threshold: int = Field(
-        2, ge=0, description="Executions after which a statement is prepared; 0 = never, for PgBouncer."
+    prepare_threshold: int | None = Field(
+        None,
+        ge=0,
+        description="Executions after which a statement is prepared, 0 = never; unset = 2, or never behind a pooler.",
     )
     lanes: int = Field(2, ge=1, le=16, description="Transactions under way at the same time.")
 
@@ -119,6 +121,7 @@ class Settings(BaseSettings):
     max_dependencies: int = Field(2000, ge=1, le=2000, description="Dependencies of a step.")
     max_credits: int = Field(10_000, ge=1, le=100_000, description="Credits and leases of a stream.")
     max_streams: int = Field(1000, ge=1, description="Worker streams of this coordinator.")
+    max_watches: int = Field(10_000, ge=1, description="WatchRun streams of this coordinator.")
     max_lost_leases: int = Field(5, ge=0, le=1000, description="Lost leases a task survives.")
     max_held_bytes: int = Field(
         64 * _MIB, ge=_MIB, description="Bytes of results that wait to be recorded; more are put off."

@@ -13,6 +13,7 @@ import structlog
 from stepgres_service.config import Settings
 
 _LEVELS = (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+_GRPC = "grpc._cython.cygrpc"
 
 
 def setup(settings: Settings) -> None:
@@ -48,10 +49,21 @@ def setup(settings: Settings) -> None:
         )
     root = logging.getLogger()
     root.handlers = [_Bridge()]
-    # Each try of each connection is a line there; what it means for us, our own lines say.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # Each try of each connection and each error in a pipeline is a line there; what it means for us, our own lines say.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     # Libraries are chatty below a warning, and speak of each query and each frame.
     root.setLevel(max(level, logging.WARNING))
+
+
+def hide_hang_ups() -> None:
+    """Keeps gRPC from calling it an error, with a traceback, when a peer hangs up while its call is being answered."""
+    logging.getLogger(_GRPC).addFilter(_is_no_hang_up)
+
+
+def _is_no_hang_up(record: logging.LogRecord) -> bool:
+    # What could not be sent is the last of a call that is over. The class is no part of gRPC's public names.
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 def _dumps(event: dict[str, Any], **_: Any) -> bytes:

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from stepgres.v1 import flow_pb2, flow_pb2_grpc, run_pb2, run_pb2_grpc, worker_pb2, worker_pb2_grpc
 from stepgres_service import log
+from stepgres_service.api.convert_flows import FlowLimits
 from stepgres_service.api.flow_servicer import FlowServicer
 from stepgres_service.api.interceptors import RpcInterceptor
 from stepgres_service.api.paging import PageTokens
@@ -27,6 +28,7 @@ from stepgres_service.engine.catalogue import Catalogue
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.flows import Definitions
 from stepgres_service.engine.loop import Loop
+from stepgres_service.engine.near_names import NearFlows
 from stepgres_service.engine.plans import PlanChecker
 from stepgres_service.engine.runs import Runs
 from stepgres_service.engine.settings import EngineSettings
@@ -86,7 +88,7 @@ class Coordinator:
             direct_dsn=settings.listen_database_url,
             min_size=settings.pool_min,
             max_size=settings.pool_max,
-            prepare_threshold=settings.prepare_threshold or None,
+            prepare_threshold=settings.prepare_threshold,
         )
         try:
             await self._database.open()
@@ -106,13 +108,14 @@ class Coordinator:
         flows = FlowStore(database)
         cache = DefinitionCache(flows)
         store = RunStore(database, engine_settings.payloads)
-        self._hub = WatchHub(store)
+        self._hub = WatchHub(store, max_watches=settings.max_watches)
         self.engine = WorkEngine(
-            database, cache, flows, self.coordinator_id, engine_settings, self._hub.touch, lambda: store.starting_pid
+            database, cache, flows, self.coordinator_id, engine_settings, self._hub, lambda: store.starting_pid
         )
         self._runs = Runs(
             store,
             TaskReads(database),
+            NearFlows(flows),
             self.engine.wake,
             self.engine.look_around,
             self.engine.runs_ended,
@@ -128,6 +131,8 @@ class Coordinator:
         )
         payloads = JsonChecker(JsonJudge(database))
         tokens = PageTokens(database)
+        limits = FlowLimits(settings.max_params_bytes, settings.max_steps)
+        log.hide_hang_ups()
         self._server = grpc.aio.server(
             interceptors=[RpcInterceptor()],
             options=[
@@ -138,12 +143,14 @@ class Coordinator:
                 # Peers whose machine vanished are noticed though nothing is sent to them.
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.keepalive_timeout_ms", 10_000),
+                # Without it a ping is waited for a minute, whatever the timeout above says.
+                ("grpc.http2.ping_timeout_ms", 10_000),
                 # Two coordinators on one port would share its connections without saying so.
                 ("grpc.so_reuseport", 0),
             ],
         )
         flow_pb2_grpc.add_FlowServiceServicer_to_server(
-            FlowServicer(definitions, catalogue, tokens, settings.max_params_bytes), self._server
+            FlowServicer(definitions, catalogue, tokens, limits), self._server
         )
         run_pb2_grpc.add_RunServiceServicer_to_server(
             RunServicer(
@@ -154,7 +161,7 @@ class Coordinator:
                 PlanChecker(max_steps=settings.max_steps, max_dependencies=settings.max_dependencies),
                 tokens,
                 max_input_bytes=settings.max_input_bytes,
-                max_params_bytes=settings.max_params_bytes,
+                limits=limits,
             ),
             self._server,
         )

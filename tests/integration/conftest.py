@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import psycopg
 import pytest
 
 from stepgres_service.config import Settings
 from stepgres_service.server import Coordinator
+from tests.support.invariants import assert_invariants
+
+
+@pytest.fixture
+def database(database: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of a fresh database with our schema, in which nothing may be wrong when the test is over."""
+    yield database
+    if request.node.get_closest_marker("tampers") is None:
+        asyncio.run(_look_at(database))
+
+
+async def _look_at(database: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
+        await assert_invariants(conn)
 
 
 @asynccontextmanager

@@ -7,7 +7,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements.tools.lock"])
+PEERS = [f"bench/peers/{lock.name}" for lock in sorted((ROOT / "bench" / "peers").glob("*.lock"))]
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements.tools.lock", *PEERS])
 def test_the_lock_has_hashes_and_no_address(name: str) -> None:
     text = (ROOT / name).read_text()
     assert "://" not in text

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from grpc._cython import cygrpc
 
 from stepgres_service import log
 from stepgres_service.config import Settings
@@ -96,3 +97,17 @@ def test_for_people_a_line_is_text_and_tracebacks_show_no_values(capsys):
     assert "failed" in out
     assert "ValueError: wrong" in out
     assert secret not in out
+
+
+def test_a_peer_that_hangs_up_is_no_error_and_other_faults_of_grpc_are(as_json):
+    log.hide_hang_ups()
+    log.hide_hang_ups()
+    grpc_logger = logging.getLogger("grpc._cython.cygrpc")
+    for fault in (cygrpc.ExecuteBatchError("execute_batch"), RuntimeError("other")):
+        try:
+            raise fault
+        except Exception:
+            grpc_logger.exception("raised in core by servicer method [WatchRun]")
+
+    [line] = as_json()
+    assert "RuntimeError: other" in line["exception"]

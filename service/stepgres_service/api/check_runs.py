@@ -8,7 +8,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from stepgres.v1 import run_pb2
-from stepgres_service.api.convert_flows import plan_spec
+from stepgres_service.api.convert_flows import FlowLimits, flow_spec
 from stepgres_service.api.convert_runs import RUN_STATUSES, TASK_STATUSES
 from stepgres_service.api.fields import Fields
 from stepgres_service.api.payloads import JsonChecker
@@ -31,7 +31,7 @@ async def start_request(
     plans: PlanChecker,
     *,
     max_input_bytes: int,
-    max_params_bytes: int,
+    limits: FlowLimits,
     traceparent: str | None,
 ) -> RunRequest:
     """What StartRun, or an item of StartRuns, asks for.
@@ -41,7 +41,7 @@ async def start_request(
         payloads: judges the input.
         plans: judges inline plans.
         max_input_bytes: largest input.
-        max_params_bytes: largest params of a plan's step.
+        limits: how large a plan may be.
         traceparent: W3C trace context of the call.
 
     Raises:
@@ -51,7 +51,7 @@ async def start_request(
     fields = Fields()
     plan: Plan | None = None
     if request.WhichOneof("definition") == "plan":
-        plan = await _plan(request, fields, plans, max_params_bytes)
+        plan = await _plan(request, fields, plans, limits)
         flow = plan.slug if plan else ""
     else:
         flow = fields.definition(request.flow)
@@ -75,11 +75,11 @@ async def start_request(
 
 
 async def _plan(
-    request: run_pb2.StartRunRequest, fields: Fields, plans: PlanChecker, max_params_bytes: int
+    request: run_pb2.StartRunRequest, fields: Fields, plans: PlanChecker, limits: FlowLimits
 ) -> Plan | None:
     """The plan of a request; None when it is wrong, which goes into fields."""
     own = Fields()
-    spec = plan_spec(request.plan, own, max_params_bytes)
+    spec = await flow_spec(request.plan, own, limits, inline=True)
     if request.version > 0:
         fields.add("version", Reason.FIELD_INVALID, f"is {request.version}, but a plan has no versions; leave it out")
     checked = await plans.check(spec, own.found)

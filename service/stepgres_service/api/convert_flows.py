@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from stepgres.v1 import common_pb2, flow_pb2
 from stepgres_service.api.fields import Fields
 from stepgres_service.api.payloads import has_nul_escape
-from stepgres_service.engine.checks import topological_order
+from stepgres_service.engine.checks import check_step_count, topological_order
 from stepgres_service.engine.fixes import Operation, combine
 from stepgres_service.engine.flows import Validation
 from stepgres_service.errors import Reason, Violation
@@ -26,7 +28,19 @@ _STEP_TYPES = {
     common_pb2.STEP_TYPE_SINGLE: StepType.SINGLE,
     common_pb2.STEP_TYPE_MAP: StepType.MAP,
 }
+#: Bytes of a definition from which it is read in a thread: smaller ones take some 10 ms at most.
+_LARGE_BYTES = 128 << 10
 _STEP_TYPE_NUMBERS = {StepType.SINGLE: common_pb2.STEP_TYPE_SINGLE, StepType.MAP: common_pb2.STEP_TYPE_MAP}
+
+
+@dataclass(frozen=True, slots=True)
+class FlowLimits:
+    """How large a definition may be."""
+
+    #: Bytes of a step's params.
+    max_params_bytes: int
+    #: Steps of a flow.
+    max_steps: int
 
 
 def _optional(message: Message, name: str) -> Any:
@@ -50,14 +64,31 @@ def _refuse_nul(prefix: str, message: Message, fields: Fields) -> None:
             fields.add(path, Reason.NUL_CHARACTER, "holds the character U+0000; remove it")
 
 
-def flow_spec(request: flow_pb2.CreateFlowRequest, fields: Fields, max_params_bytes: int) -> FlowSpec:
-    """What CreateFlow asks for; faults go to `fields`."""
+async def flow_spec(
+    request: flow_pb2.CreateFlowRequest, fields: Fields, limits: FlowLimits, *, inline: bool = False
+) -> FlowSpec:
+    """What CreateFlow asks for, or an inline plan; faults go to `fields`.
+
+    Of a flow with too many steps, which is refused for that, none is read.
+    """
+    if inline and request.new_version:
+        fields.add("new_version", Reason.FIELD_INVALID, "is true, but a plan has no versions; leave it out")
+    too_many = list(check_step_count(len(request.steps), limits.max_steps))
+    fields.found += too_many
+    if too_many:
+        return _flow_spec(request, (), fields)
+    if request.ByteSize() < _LARGE_BYTES:
+        return _flow_spec(request, _step_specs(request, fields, limits), fields)
+    # Millions of dependencies take seconds: the streams of this coordinator must not wait for them.
+    steps = await asyncio.to_thread(_step_specs, request, fields, limits)
+    return _flow_spec(request, steps, fields)
+
+
+def _flow_spec(request: flow_pb2.CreateFlowRequest, steps: tuple[StepSpec, ...], fields: Fields) -> FlowSpec:
     _refuse_nul("", request, fields)
     return FlowSpec(
         slug=request.slug,
-        steps=tuple(
-            step_spec(step, f"steps[{index}].", fields, max_params_bytes) for index, step in enumerate(request.steps)
-        ),
+        steps=steps,
         max_attempts=_optional(request, "max_attempts"),
         timeout_s=_optional(request, "timeout_s"),
         base_delay_s=_optional(request, "base_delay_s"),
@@ -66,11 +97,10 @@ def flow_spec(request: flow_pb2.CreateFlowRequest, fields: Fields, max_params_by
     )
 
 
-def plan_spec(request: flow_pb2.CreateFlowRequest, fields: Fields, max_params_bytes: int) -> FlowSpec:
-    """What an inline plan asks for; faults go to `fields`."""
-    if request.new_version:
-        fields.add("new_version", Reason.FIELD_INVALID, "is true, but a plan has no versions; leave it out")
-    return flow_spec(request, fields, max_params_bytes)
+def _step_specs(request: flow_pb2.CreateFlowRequest, fields: Fields, limits: FlowLimits) -> tuple[StepSpec, ...]:
+    return tuple(
+        step_spec(step, f"steps[{index}].", fields, limits.max_params_bytes) for index, step in enumerate(request.steps)
+    )
 
 
 def step_spec(step: flow_pb2.StepDefinition, prefix: str, fields: Fields, max_params_bytes: int) -> StepSpec:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from uuid import UUID
 
 from stepgres.v1 import common_pb2, worker_pb2
@@ -24,6 +23,8 @@ PROTOCOL_VERSION = 1
 
 _HANDLER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,259}\Z")
 _MAX_HANDLERS = 10_000
+#: More than a worker can hold, whatever was granted to it by coordinators with other settings.
+_MAX_HELD_TOKENS = 200_000
 #: More than any token of ours; those of an answer must fit into its frames.
 _MAX_TOKEN_BYTES = 256
 _STEP_TYPES = {StepType.SINGLE: common_pb2.STEP_TYPE_SINGLE, StepType.MAP: common_pb2.STEP_TYPE_MAP}
@@ -55,18 +56,49 @@ class _Checks:
         return None
 
 
+def refuse_crowded(frame: worker_pb2.Hello) -> None:
+    """Refuses a Hello that lists more than any worker has, before anybody looks at each: that would take minutes, in
+    which the coordinator does nothing else.
+
+    Raises:
+        InvalidArgument: it is one.
+    """
+    checks = _Checks()
+    subscriptions, held = len(frame.subscriptions), len(frame.held_tokens)
+    if subscriptions > _MAX_HANDLERS:
+        checks.add(
+            "subscriptions",
+            Reason.FIELD_TOO_LONG,
+            f"{subscriptions} subscriptions, at most {_MAX_HANDLERS} are allowed; list the handlers of a scope in one",
+        )
+    elif (handlers := sum(len(subscription.handlers) for subscription in frame.subscriptions)) > _MAX_HANDLERS:
+        checks.add(
+            "subscriptions",
+            Reason.FIELD_TOO_LONG,
+            f"{handlers} handlers, at most {_MAX_HANDLERS} are allowed; open another session for the rest",
+        )
+    if held > _MAX_HELD_TOKENS:
+        checks.add(
+            "held_tokens",
+            Reason.FIELD_TOO_LONG,
+            f"{held} tokens, at most {_MAX_HELD_TOKENS} are allowed; send those of tasks without an acknowledged result",
+        )
+    if checks.found:
+        raise InvalidArgument(*checks.found)
+
+
 def schemas_in(frame: worker_pb2.Hello) -> Iterator[bytes]:
-    """Every schema of a Hello; of one with too many handlers, which is refused for that, only the first."""
-    handlers = (handler for subscription in frame.subscriptions for handler in subscription.handlers)
-    for handler in islice(handlers, _MAX_HANDLERS):
-        yield from filter(None, (handler.params_schema, handler.input_schema, handler.output_schema))
+    """Every schema of a Hello."""
+    for subscription in frame.subscriptions:
+        for handler in subscription.handlers:
+            yield from filter(None, (handler.params_schema, handler.input_schema, handler.output_schema))
 
 
 def hello_from(frame: worker_pb2.Hello, faults: Mapping[bytes, Fault]) -> Hello:
     """Checks a Hello and converts it.
 
     Args:
-        frame: as it came.
+        frame: as it came, if it is not crowded.
         faults: what is wrong with each of its schemas.
 
     Raises:
@@ -74,13 +106,20 @@ def hello_from(frame: worker_pb2.Hello, faults: Mapping[bytes, Fault]) -> Hello:
         FailedPrecondition: no protocol version is spoken by both sides.
     """
     if frame.min_protocol_version > PROTOCOL_VERSION or frame.max_protocol_version < PROTOCOL_VERSION:
+        field = "hello.min" if frame.min_protocol_version > PROTOCOL_VERSION else "hello.max"
         raise FailedPrecondition(
-            f"hello.min_protocol_version: the worker speaks versions {frame.min_protocol_version} to "
+            f"{field}_protocol_version: the worker speaks versions {frame.min_protocol_version} to "
             f"{frame.max_protocol_version}, this coordinator {PROTOCOL_VERSION}; use an SDK that speaks it",
             reason=Reason.PROTOCOL_VERSION,
-            field="hello.max_protocol_version",
+            field=f"{field}_protocol_version",
         )
     checks = _Checks()
+    if frame.min_protocol_version < 1:
+        checks.add(
+            "min_protocol_version",
+            Reason.FIELD_OUT_OF_RANGE,
+            f"is {frame.min_protocol_version}; send the oldest version that the worker speaks, 1 or more",
+        )
     if not frame.worker:
         checks.add("worker", Reason.FIELD_REQUIRED, "is empty; name the worker, such as host and process id")
     checks.text("worker", frame.worker, 200)
@@ -147,11 +186,7 @@ def _handlers_from(
                 checks.schema(f"{path}.output_schema", handler.output_schema, faults),
             )
     if not handlers:
-        checks.add("subscriptions", Reason.FIELD_REQUIRED, "name at least one handler that the worker serves")
-    if len(handlers) > _MAX_HANDLERS:
-        checks.add(
-            "subscriptions", Reason.FIELD_TOO_LONG, f"{len(handlers)} handlers, at most {_MAX_HANDLERS} are allowed"
-        )
+        checks.add("subscriptions", Reason.FIELD_REQUIRED, "names no handler; list at least one that the worker serves")
     return tuple(handlers.values())
 
 

@@ -11,10 +11,10 @@ import grpc
 from stepgres.v1 import flow_pb2, flow_pb2_grpc
 from stepgres_service.api.convert_catalogue import handlers_to
 from stepgres_service.api.convert_flows import (
+    FlowLimits,
     flow_spec,
     flow_to,
     flows_to,
-    plan_spec,
     step_spec,
     step_to,
     validation_to,
@@ -39,21 +39,19 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
         definitions: use cases.
         catalogue: what is served now.
         tokens: makes and reads page tokens.
-        max_params_bytes: largest params of a step.
+        limits: how large a definition may be.
     """
 
-    def __init__(
-        self, definitions: Definitions, catalogue: Catalogue, tokens: PageTokens, max_params_bytes: int
-    ) -> None:
+    def __init__(self, definitions: Definitions, catalogue: Catalogue, tokens: PageTokens, limits: FlowLimits) -> None:
         self._definitions = definitions
         self._catalogue = catalogue
         self._tokens = tokens
-        self._max_params_bytes = max_params_bytes
+        self._limits = limits
 
     async def CreateFlow(self, request: flow_pb2.CreateFlowRequest, context: _Context) -> flow_pb2.CreateFlowResponse:
         """Creates a flow, or finds the version that equals it."""
         fields = Fields()
-        spec = flow_spec(request, fields, self._max_params_bytes)
+        spec = await flow_spec(request, fields, self._limits)
         flow, created = await self._definitions.create_flow(spec, new_version=request.new_version, found=fields.found)
         return flow_pb2.CreateFlowResponse(flow=flow_to(flow), created=created)
 
@@ -62,7 +60,7 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
     ) -> flow_pb2.ValidateFlowResponse:
         """Says what CreateFlow, or StartRun of a plan, would say, with fixes."""
         fields = Fields()
-        spec = (plan_spec if request.inline else flow_spec)(request.flow, fields, self._max_params_bytes)
+        spec = await flow_spec(request.flow, fields, self._limits, inline=request.inline)
         found = await self._definitions.validate_flow(spec, inline=request.inline, found=fields.found)
         return validation_to(found)
 
@@ -72,7 +70,7 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
         if not request.HasField("step"):
             fields.add("step", Reason.FIELD_REQUIRED, "is missing; send the step to add")
             fields.refuse()
-        spec = step_spec(request.step, "step.", fields, self._max_params_bytes)
+        spec = step_spec(request.step, "step.", fields, self._limits.max_params_bytes)
         step, created, version = await self._definitions.add_step(request.flow, spec, found=fields.found)
         return flow_pb2.AddStepResponse(step=step_to(step), created=created, version=version)
 

@@ -54,10 +54,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         else:
             kind, make = "unary_unary", grpc.unary_unary_rpc_method_handler
         wrapped = _wrapped(getattr(handler, kind), method, request_id, streams=handler.response_streaming)
-        deserializer = handler.request_deserializer
-        if not handler.request_streaming:
-            # The generated `FromString` is bound to its class. Left alone, gRPC answers a body it refuses INTERNAL.
-            deserializer = functools.partial(read_message, deserializer.__self__)
+        # The generated `FromString` is bound to its class. Left alone, gRPC answers a body it refuses INTERNAL.
+        deserializer = functools.partial(read_message, handler.request_deserializer.__self__)
         return make(wrapped, deserializer, handler.response_serializer)
 
 

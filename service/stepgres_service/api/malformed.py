@@ -33,12 +33,7 @@ def read_message(kind: type[_M], data: bytes) -> _M | InvalidArgument:
         found = None
         if len(data) <= _MAX_EXAMINED_BYTES:
             found = _fault(data, cast(Descriptor, kind.DESCRIPTOR), "", 0)
-        return InvalidArgument(found) if found else unreadable(kind)
-
-
-def unreadable(kind: type[Message]) -> InvalidArgument:
-    """What is wrong with a body of which nothing more is known."""
-    return InvalidArgument(_unreadable("", kind.DESCRIPTOR.full_name))
+        return InvalidArgument(found or _unreadable("", kind.DESCRIPTOR.full_name))
 
 
 def _fault(data: bytes, descriptor: Descriptor, path: str, depth: int) -> Violation | None:

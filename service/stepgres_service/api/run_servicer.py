@@ -20,6 +20,7 @@ from stepgres_service.api.check_runs import (
     traceparent_of,
 )
 from stepgres_service.api.convert_catalogue import queues_to, workers_to
+from stepgres_service.api.convert_flows import FlowLimits
 from stepgres_service.api.convert_runs import frame_to, run_to, task_to
 from stepgres_service.api.fields import Fields
 from stepgres_service.api.paging import PageTokens
@@ -49,7 +50,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         plans: judges inline plans.
         tokens: makes and reads page tokens.
         max_input_bytes: largest run input.
-        max_params_bytes: largest params of a plan's step.
+        limits: how large a plan may be.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         tokens: PageTokens,
         *,
         max_input_bytes: int,
-        max_params_bytes: int,
+        limits: FlowLimits,
     ) -> None:
         self._runs = runs
         self._hub = hub
@@ -71,7 +72,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         self._plans = plans
         self._tokens = tokens
         self._max_input_bytes = max_input_bytes
-        self._max_params_bytes = max_params_bytes
+        self._limits = limits
         # Readers at the same revision share a frame: it is converted once for all of them.
         self._frames: WeakKeyDictionary[WatchFrame, run_pb2.WatchRunResponse] = WeakKeyDictionary()
 
@@ -198,7 +199,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             self._payloads,
             self._plans,
             max_input_bytes=self._max_input_bytes,
-            max_params_bytes=self._max_params_bytes,
+            limits=self._limits,
             traceparent=traceparent,
         )
 

@@ -7,18 +7,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from itertools import islice
 from typing import Any
 
 import grpc
 import orjson
-from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from stepgres.v1 import worker_pb2, worker_pb2_grpc
-from stepgres_service.api.convert_work import FrameWriter, hello_from, refuse_long_token, schemas_in, welcome_to
-from stepgres_service.api.malformed import unreadable
+from stepgres_service.api.convert_work import (
+    FrameWriter,
+    hello_from,
+    refuse_crowded,
+    refuse_long_token,
+    schemas_in,
+    welcome_to,
+)
 from stepgres_service.api.payloads import JsonChecker
 from stepgres_service.api.schemas import SchemaChecker
 from stepgres_service.api.status import to_status
@@ -39,6 +44,8 @@ from stepgres_service.errors import (
 )
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+#: Frames as they come; what cannot be read as one comes as what is wrong with it.
+_Requests = AsyncIterator[worker_pb2.WorkRequest | InvalidArgument]
 
 _MAX_RETRY_AFTER_MS = 7 * 24 * 3600 * 1000
 
@@ -73,9 +80,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._hanging_up: set[asyncio.Task[None]] = set()
         self._writer = FrameWriter(engine.definitions, engine.settings)
 
-    async def Work(
-        self, request_iterator: AsyncIterator[worker_pb2.WorkRequest], context: _Context
-    ) -> AsyncIterator[worker_pb2.WorkResponse]:
+    async def Work(self, request_iterator: _Requests, context: _Context) -> AsyncIterator[worker_pb2.WorkResponse]:
         """One stream: reads in a task of its own, writes here."""
         hello = await self._hello(request_iterator)
         session, resumed = await self._engine.registry.open(hello)
@@ -121,30 +126,33 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
 
         return cut
 
-    async def _hello(self, requests: AsyncIterator[worker_pb2.WorkRequest]) -> Hello:
+    async def _hello(self, requests: _Requests) -> Hello:
         try:
             async with asyncio.timeout(self._engine.settings.lease_s):
                 first = await anext(requests)
         except (TimeoutError, StopAsyncIteration):
             raise _refuse("hello", Reason.HELLO_REQUIRED, "no frame came; send Hello first") from None
-        except DecodeError:
-            raise unreadable(worker_pb2.WorkRequest) from None
+        if isinstance(first, InvalidArgument):
+            raise first
         if first.WhichOneof("frame") != "hello":
             raise _refuse("hello", Reason.HELLO_REQUIRED, "the first frame is something else; send Hello first")
+        refuse_crowded(first.hello)
         return hello_from(first.hello, await self._schemas.judged(schemas_in(first.hello)))
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    async def _read(self, session: Session, requests: AsyncIterator[worker_pb2.WorkRequest]) -> None:
+    async def _read(self, session: Session, requests: _Requests) -> None:
         loop = asyncio.get_running_loop()
         try:
             async for request in requests:
                 session.last_seen = loop.time()
+                if isinstance(request, InvalidArgument):
+                    raise request
                 match request.WhichOneof("frame"):
                     case "result_batch":
-                        await self._results(session, request.result_batch.results)
+                        await self._results(session, request.result_batch)
                     case "credit_grant":
-                        self._grant(session, request.credit_grant.credits)
+                        self._grant(session, request.credit_grant)
                     case "heartbeat":
                         self._heartbeat(session, request.heartbeat)
                     case "goodbye":
@@ -157,19 +165,19 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             session.end(_StreamClosed())
         except StepgresError as error:
             session.end(error)
-        except DecodeError:
-            session.end(unreadable(worker_pb2.WorkRequest))
         except Exception as error:  # noqa: BLE001  a fault of ours: the writer raises it, the interceptor logs it
             fault = StepgresError("a frame could not be handled", reason=Reason.INTERNAL)
             fault.__cause__ = error
             session.end(fault)
 
-    def _grant(self, session: Session, credits: int) -> None:
-        if credits < 1:
+    def _grant(self, session: Session, grant: worker_pb2.CreditGrant) -> None:
+        if grant.credits < 1:
             raise _refuse(
-                "credit_grant.credits", Reason.FIELD_OUT_OF_RANGE, f"is {credits}; grant 1 or more, or send nothing"
+                "credit_grant.credits",
+                Reason.FIELD_OUT_OF_RANGE,
+                f"is {grant.credits}; grant 1 or more, or send nothing",
             )
-        session.grant(credits)
+        session.grant(grant.credits)
         self._engine.completions.kick()
 
     def _heartbeat(self, session: Session, heartbeat: worker_pb2.Heartbeat) -> None:
@@ -179,13 +187,19 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
                 message = progress.message.replace("\x00", "\ufffd")[:200]
                 self._engine.progress.report(progress.token, min(1.0, max(0.0, progress.fraction)), message)
 
-    async def _results(self, session: Session, results: Sequence[worker_pb2.Result]) -> None:
+    async def _results(self, session: Session, batch: worker_pb2.ResultBatch) -> None:
+        results = batch.results
+        if batch.credits < 0:
+            raise _refuse(
+                "result_batch.credits", Reason.FIELD_OUT_OF_RANGE, f"is {batch.credits}; grant 0 or more with results"
+            )
         waiting, allowed = session.unacked + session.unread + len(results), 2 * self._engine.settings.max_credits
         if waiting > allowed:
             raise ResourceExhausted(
                 f"result_batch.results: {waiting} results wait for their ack, at most {allowed} are allowed; send each "
                 "result once, and read the acks",
                 reason=Reason.TOO_MANY_RESULTS,
+                field="result_batch.results",
             )
         taken: list[TaskResult] = []
         refused: list[AckItem] = []
@@ -203,12 +217,11 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
                 away.append(TaskResult(session, token, Outcome.COMPLETED))
         if refused:
             session.send_acks(refused)
-        if taken:
-            session.unacked += len(taken)
-            self._engine.completions.add(taken)
-        if away:
-            session.unacked += len(away)
-            self._engine.completions.push_back(away)
+        session.unacked += len(taken) + len(away)
+        # Before a lane looks at the results: it leases for the slots that they freed in the same transaction.
+        session.grant(batch.credits)
+        self._engine.completions.add(taken)
+        self._engine.completions.push_back(away)
 
     async def _result(self, session: Session, token: bytes, result: worker_pb2.Result, *, may_ask: bool) -> TaskResult:
         """Raises Unavailable or TimeoutError when only the database could tell, and it is away or was so just now."""
@@ -231,7 +244,12 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             case "released":
                 return TaskResult(session, token, Outcome.RELEASED)
             case _:
-                return _rejected(session, token, Reason.FIELD_REQUIRED, "the result has no outcome")
+                return _rejected(
+                    session,
+                    token,
+                    Reason.FIELD_REQUIRED,
+                    "the result has no outcome; send completed, failed or released",
+                )
 
     async def _completed(self, session: Session, token: bytes, output: bytes, *, may_ask: bool) -> TaskResult:
         limit = self._engine.settings.max_output_bytes

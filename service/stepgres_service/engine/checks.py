@@ -17,6 +17,7 @@ SLUG_PATTERN = "[a-zA-Z_][a-zA-Z0-9_]{0,127}"
 HANDLER_PATTERN = "[a-zA-Z_][a-zA-Z0-9_.-]{0,259}"
 _SLUG = re.compile(rf"{SLUG_PATTERN}\Z")
 _PLAN = re.compile(r"plan:[0-9a-f]{32}\Z")
+_STEP_PATH = re.compile(r"\bsteps\[(\d+)\]")
 _HANDLER = re.compile(rf"{HANDLER_PATTERN}\Z")
 
 #: Violations that are looked for; who has more fixes these first.
@@ -43,6 +44,16 @@ def once_a_path(found: Sequence[Violation], more: Sequence[Violation]) -> list[V
     """Both, but of each field only what was found first: it is the clearer word."""
     told = {violation.path for violation in found}
     return [*found, *(violation for violation in more if violation.path not in told)]
+
+
+def in_path_order(violations: Sequence[Violation]) -> list[Violation]:
+    """As a definition is read: its own fields, then step by step; within a step what was found first stays first."""
+
+    def position(violation: Violation) -> int:
+        step = _STEP_PATH.search(violation.path)
+        return int(step[1]) if step else -1
+
+    return sorted(violations, key=position)
 
 
 def is_plan(text: str) -> bool:
@@ -144,6 +155,43 @@ def _check_dependencies(prefix: str, step: StepSpec) -> Iterator[Violation]:
         seen.add(slug)
 
 
+def check_dependencies(prefix: str, flow: str, step: StepSpec, steps: Sequence[str]) -> list[Violation]:
+    """Each dependency of a step to be added that its flow does not have, up to MAX_VIOLATIONS.
+
+    Args:
+        prefix: path of the step, with its dot.
+        flow: slug of the flow.
+        step: the step to be added.
+        steps: slugs that the flow has.
+    """
+    hints = _Hints(steps)
+    known = set(steps)
+    unknown = ((position, slug) for position, slug in enumerate(step.depends_on) if slug not in known)
+    return [
+        Violation(
+            f"{prefix}depends_on[{position}]",
+            Reason.UNKNOWN_DEPENDENCY,
+            f'step "{_shown(step.slug)}" depends on "{_shown(slug)}", which flow "{flow}" does not have; '
+            + (
+                f'did you mean "{close}"?'
+                if (close := hints.closest(slug))
+                else "add that step first, or correct the name"
+            ),
+        )
+        for position, slug in itertools.islice(unknown, MAX_VIOLATIONS)
+    ]
+
+
+def check_step_count(count: int, max_steps: int) -> Iterator[Violation]:
+    """Whether a flow has too many steps to look at each."""
+    if count > max_steps:
+        yield Violation(
+            "steps",
+            Reason.TOO_MANY_STEPS,
+            f"{count} steps, at most {max_steps} are allowed; split the flow into two",
+        )
+
+
 def check_flow(
     spec: FlowSpec, *, max_steps: int = 2000, max_dependencies: int = 2000, plan: bool = False
 ) -> list[Violation]:
@@ -162,12 +210,9 @@ def check_flow(
 
 def _check_flow(spec: FlowSpec, max_steps: int, max_dependencies: int) -> Iterator[Violation]:
     yield from check_options("", spec)
-    if len(spec.steps) > max_steps:
-        yield Violation(
-            "steps",
-            Reason.TOO_MANY_STEPS,
-            f"{len(spec.steps)} steps, at most {max_steps} are allowed; split the flow into two",
-        )
+    too_many = list(check_step_count(len(spec.steps), max_steps))
+    if too_many:
+        yield from too_many
         return
     first: dict[str, int] = {}
     for index, step in enumerate(spec.steps):

@@ -21,6 +21,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -33,6 +34,7 @@ from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.tokens import decode_token, run_of
 from stepgres_service.errors import Reason, StepgresError
 from stepgres_service.store.lane import BatchRefused, Lane, LaneBlocked, LaneBusy, LaneDown
+from stepgres_service.store.run_changes import ChangedRun
 from stepgres_service.store.tasks import EndedRun, Exchange, LeasedTask
 
 _log = structlog.get_logger(__name__)
@@ -45,6 +47,19 @@ _SLOW_S = 0.25  # a transaction that takes longer waits for somebody, and its la
 _BUSY_MS = 1000  # after which a worker sends again what was too much
 _RESEND_S = 60.0  # within which it should have: no timeout of its task before
 _TEXT_REFUSED = b"the result's text was refused by the database"
+
+
+class Watches(Protocol):
+    """Follows runs; see WatchHub."""
+
+    def touch(self, run_ids: Iterable[bytes], *, ended: bool = False) -> None:
+        """Hears that runs have changed."""
+
+    def due(self, run_ids: Iterable[bytes]) -> Sequence[tuple[UUID, int]]:
+        """Which of these runs a transaction should read when it has changed them."""
+
+    def take(self, changed: Iterable[ChangedRun]) -> None:
+        """Takes what it has read."""
 
 
 @dataclass(slots=True)
@@ -62,7 +77,7 @@ class Completions:
         lanes: connections, one for each transaction under way.
         definitions: loaded before a task is handed out, for its timeout and its frame.
         settings: numbers of the engine.
-        on_changed: called after each commit with the 16-byte ids of the runs it changed.
+        watches: hear of the runs that each commit changed.
         on_ended: called after each commit with the runs that ended.
         on_recovered: called when a lane is back after a transaction of unknown outcome: what it had sent or leased
             may have been announced to nobody.
@@ -73,14 +88,14 @@ class Completions:
         lanes: Sequence[Lane],
         definitions: DefinitionCache,
         settings: EngineSettings,
-        on_changed: Callable[[set[bytes]], None],
+        watches: Watches,
         on_ended: Callable[[Sequence[EndedRun]], None],
         on_recovered: Callable[[], None],
     ) -> None:
         self._lanes = lanes
         self._definitions = definitions
         self._settings = settings
-        self._on_changed = on_changed
+        self._watches = watches
         self._on_ended = on_ended
         self._on_recovered = on_recovered
         self.dispatcher: Dispatcher
@@ -254,7 +269,10 @@ class Completions:
                     if isinstance(error, LaneBusy):
                         conflicts += 1
                         pause_s = random.uniform(0, 0.02 * min(conflicts, _CONFLICT_RETRIES))
-                        if conflicts > _CONFLICT_RETRIES or isinstance(error, LaneBlocked):
+                        if isinstance(error, LaneBlocked) and had_leases:
+                            # The lease may be at fault: somebody keeps the row of a task, perhaps.
+                            rest = [_Batch(part.results, patient=False)] if part.results else []
+                        elif conflicts > _CONFLICT_RETRIES or isinstance(error, LaneBlocked):
                             rest = self._by_run(part.results, error)
                     elif not isinstance(error, BatchRefused):
                         _log.exception("a batch could not be handled", results=len(part.results))
@@ -272,19 +290,25 @@ class Completions:
 
     async def _transact(self, lane: Lane, batch: _Batch) -> None:
         leased: list[list[LeasedTask]] | None = None
+        away = False
         try:
             columns = columns_of(batch.results) if batch.results else None
             requests = [lease.request for lease in batch.leases]
-            exchange = await lane.exchange(columns, requests, patient=batch.patient)
+            watched = self._watches.due(run_of(result.token) for result in batch.results)
+            exchange = await lane.exchange(columns, requests, patient=batch.patient, watched=watched)
             results, batch.results = batch.results, []  # recorded: not to be sent again, whatever happens now
+            self._watches.take(exchange.changed)
             self._settle_results(results, exchange)
             if lane in self._down:
                 self._down.discard(lane)
                 self._on_recovered()
             await self._load_definitions(exchange)
             leased = exchange.leased
+        except LaneDown:
+            away = True
+            raise
         finally:
-            self._settle_leases(batch, leased)
+            self._settle_leases(batch, leased, away=away)
 
     async def _load_definitions(self, exchange: Exchange) -> None:
         """Loads what the leased tasks refer to.
@@ -303,11 +327,11 @@ class Completions:
             for leased in exchange.leased:
                 leased[:] = [task for task in leased if known(task.version_id, task.step_index) is not None]
 
-    def _settle_leases(self, batch: _Batch, leased: list[list[LeasedTask]] | None) -> None:
+    def _settle_leases(self, batch: _Batch, leased: list[list[LeasedTask]] | None, *, away: bool) -> None:
         back: list[TaskResult] = []
         leases, batch.leases = batch.leases, []
         for position, lease in enumerate(leases):
-            undelivered = self.dispatcher.settle(lease, None if leased is None else leased[position])
+            undelivered = self.dispatcher.settle(lease, None if leased is None else leased[position], away=away)
             back += [TaskResult(s, token, Outcome.UNDELIVERED, acknowledge=False) for s, token in undelivered]
         if back:
             self.add(back)
@@ -424,6 +448,6 @@ class Completions:
         if exchange.ready_routes:
             self.dispatcher.wake(exchange.ready_routes)
         if changed:
-            self._on_changed(changed)
+            self._watches.touch(changed)
         if exchange.ended:
             self._on_ended(exchange.ended)

@@ -234,8 +234,15 @@ class Dispatcher:
         self._under_way.add(self.planned)
         return PlannedLease(group, sessions, request, wakes, alone, self.planned)
 
-    def settle(self, lease: PlannedLease, tasks: Sequence[LeasedTask] | None) -> list[tuple[Session, bytes]]:
-        """Books what a lease brought and sends it; None when its transaction failed (the credits come back).
+    def settle(
+        self, lease: PlannedLease, tasks: Sequence[LeasedTask] | None, *, away: bool = False
+    ) -> list[tuple[Session, bytes]]:
+        """Books what a lease brought and sends it.
+
+        Args:
+            lease: what was asked for.
+            tasks: what came; None when its transaction failed (the credits come back).
+            away: it failed since the database is away, which is no fault of the lease.
 
         Returns:
             Tokens of tasks that cannot be delivered since their stream has gone meanwhile.
@@ -250,7 +257,7 @@ class Dispatcher:
             if session.connected:  # else its credits died with its stream
                 session.grant(credits)
         if tasks is None:
-            self._failed(lease)
+            self._failed(lease, away=away)
             return []
         group.failures = 0
         self._cool(lease, len(tasks))
@@ -259,9 +266,9 @@ class Dispatcher:
             group.input_bytes = max(size, 0.8 * group.input_bytes + 0.2 * size)
         return self._hand_out(lease.sessions, tasks)
 
-    def _failed(self, lease: PlannedLease) -> None:
+    def _failed(self, lease: PlannedLease, *, away: bool) -> None:
         group = lease.group
-        if lease.alone:
+        if lease.alone and not away:
             for route_id in lease.wakes:
                 group.hot.pop(route_id, None)  # the poll names it again
                 _log.warning("tasks cannot be leased; the next poll tries again", handler=self._routes.get(route_id))
@@ -269,7 +276,7 @@ class Dispatcher:
         for route_id, wake in lease.wakes.items():
             # Another lane may have found the route empty because this lease held its messages.
             group.hot.setdefault(route_id, wake)
-        group.failures += 1
+        group.failures += not away
         if group.failures >= _LEASE_FAILURES:
             group.failures, group.alone = 0, len(group.hot)
 

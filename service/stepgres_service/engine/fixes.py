@@ -37,6 +37,8 @@ class Fixer:
         self._spec = spec
         self._slugs = {step.slug for step in spec.steps}
         self._closest = closest_step(self._slugs)
+        #: Slug of a step -> what gives it another one. Slugs are looked at before dependencies.
+        self._renamed: dict[str, list[Operation]] = {}
 
     def fix(self, violation: Violation) -> list[Operation]:
         """What mends a violation; empty when nothing does without its author's word."""
@@ -76,7 +78,8 @@ class Fixer:
             return []
         if meant in step.depends_on:
             return [_remove(path)]
-        return [{"op": "replace", "path": _pointer(path), "value": meant}]
+        rename = self._renamed.get(meant, [])
+        return [*rename, {"op": "replace", "path": _pointer(path), "value": rename[0]["value"] if rename else meant}]
 
     def _fix_duplicate(self, index: int) -> list[Operation]:
         step = self._spec.steps[index]
@@ -101,6 +104,7 @@ class Fixer:
                 for position, slug in enumerate(step.depends_on)
                 if slug == old
             ]
+            self._renamed[old] = operations
         return operations
 
     def _rewrite(self, path: str, name: str) -> list[Operation]:

@@ -7,11 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stepgres_service.engine.catalogue import Catalogue
-from stepgres_service.engine.checks import check_flow, check_slug, check_step, once_a_path, topological_order
+from stepgres_service.engine.checks import (
+    check_dependencies,
+    check_flow,
+    check_slug,
+    check_step,
+    in_path_order,
+    once_a_path,
+    topological_order,
+)
 from stepgres_service.engine.fixes import Fixer, Operation
+from stepgres_service.engine.near_names import NearFlows
 from stepgres_service.engine.plan_warnings import warnings_of
 from stepgres_service.engine.plans import check_plan
-from stepgres_service.errors import InvalidArgument, Violation
+from stepgres_service.errors import InvalidArgument, Reason, Violation
 from stepgres_service.model import Flow, FlowSpec, Step, StepSpec
 from stepgres_service.store.flows import FlowStore
 
@@ -33,7 +42,7 @@ class Validation:
 
 def _refuse(found: Sequence[Violation], more: Sequence[Violation]) -> None:
     """Raises InvalidArgument when anything is wrong."""
-    violations = once_a_path(found, more)
+    violations = in_path_order(once_a_path(found, more))
     if violations:
         raise InvalidArgument(*violations)
 
@@ -59,6 +68,7 @@ class Definitions:
         default_queue: str | None = None,
     ) -> None:
         self._store = store
+        self._near = NearFlows(store)
         self._catalogue = catalogue
         self._max_steps = max_steps
         self._max_dependencies = max_dependencies
@@ -106,8 +116,11 @@ class Definitions:
         more = check(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)
         violations = once_a_path(found, more)
         fixer = Fixer(spec)
+        # Found in the order in which they were looked for, which the fixes rely on: slugs before what refers to them.
+        fixes = {id(violation): fixer.fix(violation) for violation in violations}
         return Validation(
-            [(violation, fixer.fix(violation)) for violation in violations], warnings_of(spec, served, inline=inline)
+            [(violation, fixes[id(violation)]) for violation in in_path_order(violations)],
+            warnings_of(spec, served, inline=inline),
         )
 
     def _checked(self, spec: FlowSpec, found: Sequence[Violation]) -> FlowSpec:
@@ -123,12 +136,21 @@ class Definitions:
             found: what is wrong already; told together with what is found here.
 
         Raises:
-            InvalidArgument: with every violation that shows without the flow, or the first that shows with it.
+            InvalidArgument: with every violation that shows without the flow, every dependency that the flow does not
+                have, or the first other one that shows with it.
             NotFound: no such flow.
             AlreadyExists: the step exists with another shape.
         """
         _refuse(found, [*check_slug("flow", flow), *check_step("step.", step, self._max_dependencies)])
-        return await self._store.add_step(flow, step, self._max_steps)
+        try:
+            async with self._near.hinting(flow):
+                return await self._store.add_step(flow, step, self._max_steps)
+        except InvalidArgument as error:
+            if all(violation.reason is not Reason.UNKNOWN_DEPENDENCY for violation in error.violations):
+                raise
+            slugs = [known.spec.slug for known in (await self._store.get(flow)).steps]
+            _refuse([], check_dependencies("step.", flow, step, slugs))
+            raise
 
     async def get_flow(self, flow: str, version: int = 0) -> tuple[Flow, list[int]]:
         """A version (0 = the latest) with its steps, and the numbers of all versions.
@@ -136,7 +158,8 @@ class Definitions:
         Raises:
             NotFound: no such flow or version.
         """
-        return await self._store.get(flow, version), await self._store.versions(flow)
+        async with self._near.hinting(flow):
+            return await self._store.get(flow, version), await self._store.versions(flow)
 
     async def list_flows(self, prefix: str, after: str, limit: int, *, with_steps: bool) -> list[Flow]:
         """A page of flows by slug, behind `after`."""
@@ -149,4 +172,5 @@ class Definitions:
             NotFound: no such flow.
             FailedPrecondition: runs are active and force is False.
         """
-        return await self._store.delete(flow, force=force)
+        async with self._near.hinting(flow):
+            return await self._store.delete(flow, force=force)

@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import random
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
 
 import structlog
 
-from stepgres_service.errors import StepgresError, Unavailable
+from stepgres_service.errors import Reason, StepgresError, Unavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -83,3 +84,22 @@ class Loop(ABC):
         else:
             expected = isinstance(error, StepgresError)
             _log.error("loop failed; it tries again", loop=self.name, error=str(error), exc_info=not expected)
+
+
+@contextlib.asynccontextmanager
+async def answered_within(limit_s: float) -> AsyncIterator[None]:
+    """Gives up on a database that does not answer: only what ends shows in the health of its loop.
+
+    Args:
+        limit_s: seconds for what is asked inside.
+
+    Raises:
+        Unavailable: they are over.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        raise Unavailable(
+            f"the database did not answer for {limit_s:g} s", reason=Reason.DATABASE_UNAVAILABLE
+        ) from None

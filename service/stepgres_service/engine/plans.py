@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stepgres_service.engine.checks import check_flow, is_slug, once_a_path, topological_order
+from stepgres_service.engine.checks import check_flow, in_path_order, is_slug, once_a_path, topological_order
 from stepgres_service.errors import Reason, Violation
 from stepgres_service.model import FlowSpec, StepSpec
 
@@ -126,7 +126,7 @@ class PlanChecker:
 
     def _made(self, spec: FlowSpec, found: list[Violation]) -> Plan | list[Violation]:
         more = check_plan(spec, max_steps=self._max_steps, max_dependencies=self._max_dependencies)
-        return once_a_path(found, more) or plan_of(spec)
+        return in_path_order(once_a_path(found, more)) or plan_of(spec)
 
 
 class KnownPlans:

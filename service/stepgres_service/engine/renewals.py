@@ -10,19 +10,17 @@ way, however long that takes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-from collections.abc import AsyncIterator
 
 from stepgres_service.engine.completions import Completions
 from stepgres_service.engine.contact import Contact
-from stepgres_service.engine.loop import Loop
+from stepgres_service.engine.loop import Loop, answered_within
 from stepgres_service.engine.registry import SessionRegistry
 from stepgres_service.engine.results import Outcome, TaskResult
 from stepgres_service.engine.sessions import Knock, Session, Stop
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.tokens import encode_token
-from stepgres_service.errors import Aborted, DeadlineExceeded, Reason, Unavailable
+from stepgres_service.errors import Aborted, DeadlineExceeded, Reason
 from stepgres_service.store.sessions import SessionStore
 
 
@@ -57,7 +55,8 @@ class Renewals(Loop):
         sessions = list(self._registry.sessions.values())
         if sessions:
             now = asyncio.get_running_loop().time()
-            async with self._in_time():
+            # There must be time for another try on another connection.
+            async with answered_within(self._settings.lease_s / 2):
                 renewed = await self._store.renew(
                     [s.id for s in sessions],
                     [s.epoch for s in sessions],
@@ -77,18 +76,6 @@ class Renewals(Loop):
                     )
             await self._compare([s for s in sessions if s.id in renewed])
         return self._settings.heartbeat_s
-
-    @contextlib.asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
-        """Gives up on a database that does not answer, while there is time for another try on another connection."""
-        limit_s = self._settings.lease_s / 2
-        try:
-            async with asyncio.timeout(limit_s):
-                yield
-        except TimeoutError:
-            raise Unavailable(
-                f"the database did not answer for {limit_s:g} s", reason=Reason.DATABASE_UNAVAILABLE
-            ) from None
 
     def failed(self, error: Exception) -> None:
         """An error here means that leases run out: contact begins anew."""
@@ -115,7 +102,8 @@ class Renewals(Loop):
 
     async def _compare(self, sessions: list[Session]) -> None:
         here = {token: session for session in sessions for token in session.leases}
-        stored = {encode_token(*lease) for lease in await self._store.leases([s.id for s in sessions])}
+        async with answered_within(self._settings.lease_s / 2):
+            stored = {encode_token(*lease) for lease in await self._store.leases([s.id for s in sessions])}
         undelivered = stored - here.keys()
         # A lease may have been delivered while the statement ran.
         undelivered -= {token for session in sessions for token in session.leases}

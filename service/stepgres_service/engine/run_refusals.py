@@ -100,6 +100,12 @@ def run_not_found(run_id: UUID) -> NotFound:
     )
 
 
+def step_not_found(run_id: UUID, step: str, meant: str | None) -> NotFound:
+    """A run has no such step; `meant` is the one that probably was."""
+    remedy = f'did you mean "{meant}"?' if meant else "read the run to see its steps"
+    return NotFound(f'step: run {run_id} has no step "{step}"; {remedy}', reason=Reason.STEP_NOT_FOUND, field="step")
+
+
 def run_completed(run_id: UUID) -> FailedPrecondition:
     """A run that has completed cannot be retried."""
     return FailedPrecondition(

@@ -10,8 +10,15 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from stepgres_service.engine.checks import closest_step
+from stepgres_service.engine.near_names import NearFlows
 from stepgres_service.engine.run_log import log_end, log_retry
-from stepgres_service.engine.run_refusals import payloads_too_large, run_completed, run_not_found
+from stepgres_service.engine.run_refusals import (
+    payloads_too_large,
+    run_completed,
+    run_not_found,
+    step_not_found,
+)
 from stepgres_service.engine.run_starts import RunStarts, Started
 from stepgres_service.errors import NotFound, Reason, StepgresError
 from stepgres_service.model import Run, Task, TaskStatus
@@ -52,6 +59,7 @@ class Runs:
     Args:
         store: calls and reads runs.
         tasks: reads tasks.
+        near_flows: tells which flow was meant.
         wake: called with routes that have new messages.
         look_around: called when messages may have been sent whose routes are not known.
         runs_ended: called with runs whose leased tasks should be stopped.
@@ -62,6 +70,7 @@ class Runs:
         self,
         store: RunStore,
         tasks: TaskReads,
+        near_flows: NearFlows,
         wake: Callable[[Sequence[int]], None],
         look_around: Callable[[], None],
         runs_ended: Callable[[Sequence[UUID]], None],
@@ -69,6 +78,7 @@ class Runs:
     ) -> None:
         self._store = store
         self._tasks = tasks
+        self._near_flows = near_flows
         self._starts = RunStarts(store, wake, look_around)
         self._wake = wake
         self._runs_ended = runs_ended
@@ -93,7 +103,7 @@ class Runs:
         """
         outcome = (await self._starts.start([_start_of(request)], read=True))[0]
         if isinstance(outcome, StepgresError):
-            raise outcome
+            raise (await self._near_flows.hinted([(request.flow, outcome)]))[0]
         if outcome.run is None:
             # Its flow was deleted between the two statements.
             raise run_not_found(outcome.run_id)
@@ -111,6 +121,10 @@ class Runs:
         for outcome in outcomes:
             if isinstance(outcome, StepgresError) and outcome.reason is Reason.INTERNAL:
                 raise outcome
+        refused = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, StepgresError)]
+        hinted = await self._near_flows.hinted([(requests[i].flow, outcome) for i, outcome in refused])
+        for (i, _), error in zip(refused, hinted, strict=True):
+            outcomes[i] = error
         return outcomes
 
     async def get_run(self, run_id: UUID, *, full: bool) -> Run:
@@ -224,11 +238,7 @@ class Runs:
         if not exists:
             raise run_not_found(run_id)
         if step and step_index is None:
-            raise NotFound(
-                f'step: run {run_id} has no step "{step}"; read the run to see its steps',
-                reason=Reason.STEP_NOT_FOUND,
-                field="step",
-            )
+            raise step_not_found(run_id, step, closest_step(await self._tasks.step_slugs(run_id))(step))
         return step_index
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from stepgres_service.engine.contact import Contact
-from stepgres_service.engine.loop import Loop
+from stepgres_service.engine.loop import Loop, answered_within
 from stepgres_service.engine.registry import SessionRegistry
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.store.sessions import SessionStore
@@ -37,13 +37,15 @@ class Sweeper(Loop):
         missing_s = self._settings.lease_s - self._contact.unbroken_s()
         heard_at = self._heard_at
         if missing_s > 0 or heard_at is None:
-            self._heard_at = await self._store.clock()
+            async with answered_within(self._contact.max_gap_s):
+                self._heard_at = await self._store.clock()
             self._contact.succeeded()
             return max(0.0, min(1.0, missing_s))
         # What hangs until the database is back may be the first that runs then, before any renewal: the database itself
         # must refuse it.
         max_gap_s = self._contact.max_gap_s
-        expired, self._heard_at = await self._store.sweep(heard_at, max_gap_s)
+        async with answered_within(max_gap_s):
+            expired, self._heard_at = await self._store.sweep(heard_at, max_gap_s)
         for session in expired:
             _log.info("session expired", session=session)
         if self._heard_at - heard_at > timedelta(seconds=max_gap_s):

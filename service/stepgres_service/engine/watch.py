@@ -2,15 +2,16 @@
 
     touch, or 100 ms ──▶ one statement ──▶ states of the runs ──▶ publish, at most 8 times a second ──▶ readers
 
-The loop runs only while something is watched. A commit of this coordinator makes it read at once; what other
-coordinators commit is found by the tick. A run's first change is published at once, later ones at a pace that keeps the
-snapshot, the changes and the end within ten frames a second; the end waits for nothing.
+The loop runs only while something is watched. A transaction of this coordinator that changes a few watched runs reads
+them itself; one that changes many makes the loop read at once; what other coordinators commit is found by the tick. A
+run's first change is published at once, later ones at a pace that keeps the snapshot, the changes and the end within
+ten frames a second; the end waits for nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
@@ -22,8 +23,9 @@ import structlog
 from stepgres_service.engine.cursors import decode_cursor, invalid_cursor
 from stepgres_service.engine.run_refusals import payloads_too_large, run_not_found
 from stepgres_service.engine.watched import FrameKind, WatchedRun, WatchFrame
-from stepgres_service.errors import Reason, StepgresError, Unavailable
+from stepgres_service.errors import Reason, ResourceExhausted, StepgresError, Unavailable
 from stepgres_service.model import Run
+from stepgres_service.store.run_changes import ChangedRun
 from stepgres_service.store.runs import MAX_RESPONSE_BYTES, RunStore
 
 _log = structlog.get_logger(__name__)
@@ -32,6 +34,7 @@ _TICK_S = 0.1  # between reads that nothing prompted
 _QUIET_S = 0.125  # between changes of one run: 8 a second, with the snapshot and the end 10
 _REST = 4.0  # prompted reads rest 4 times as long as the last one took: a fifth of a connection at most
 _GIVE_UP_S = 5.0  # a watch ends when its database is away for so long
+_FEW = 8  # watched runs that a transaction reads itself: others wait for it
 
 
 class WatchHub:
@@ -39,10 +42,13 @@ class WatchHub:
 
     Args:
         store: reads runs.
+        max_watches: readers at the same time.
     """
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore, *, max_watches: int = 10_000) -> None:
         self._store = store
+        self._max_watches = max_watches
+        self._watches = 0
         self._runs: dict[bytes, WatchedRun] = {}
         self._task: asyncio.Task[None] | None = None
         self._prompted = asyncio.Event()
@@ -69,6 +75,32 @@ class WatchHub:
             if ended or watched.quiet_until <= now:
                 self._prompted.set()
 
+    def due(self, run_ids: Iterable[bytes]) -> Sequence[tuple[UUID, int]]:
+        """The watched among runs that a transaction is about to change, each with the revision known; none of many.
+
+        Args:
+            run_ids: 16 bytes each.
+        """
+        if not self._runs:
+            return ()
+        found = {}
+        for run_id in run_ids:
+            watched = self._runs.get(run_id)
+            if watched is not None and (watched.live or watched.latest is None):
+                found[watched.run_id] = watched.latest.revision if watched.latest is not None else 0
+                if len(found) > _FEW:
+                    return ()
+        return list(found.items())
+
+    def take(self, changed: Iterable[ChangedRun]) -> None:
+        """Takes what a transaction has read of runs that were due, when it is committed."""
+        now = asyncio.get_running_loop().time()
+        for change in changed:
+            watched = self._runs.get(change.run_id.bytes)
+            if watched is not None:
+                watched.merge(change)
+                self._publish(watched, now)
+
     async def watch(self, run_id: UUID, cursor: str, *, full: bool) -> AsyncGenerator[WatchFrame, None]:
         """Follows a run to its end.
 
@@ -83,6 +115,7 @@ class WatchHub:
         Raises:
             NotFound: there is no such run, or it is gone with its flow.
             InvalidArgument: the cursor is not of this run; or the payloads do not fit into a response.
+            ResourceExhausted: as many watches as allowed are served.
             Unavailable: the database or this coordinator is away; go on with the cursor.
         """
         seen = decode_cursor(cursor, run_id, self._store.system_id) if cursor else None
@@ -120,11 +153,19 @@ class WatchHub:
     def _join(self, run_id: UUID) -> WatchedRun:
         if self._draining:
             raise _draining()
+        if self._watches >= self._max_watches:
+            raise ResourceExhausted(
+                f"this coordinator serves {self._max_watches} watches already; watch at another, or raise "
+                "STEPGRES_MAX_WATCHES",
+                reason=Reason.TOO_MANY_STREAMS,
+                retry_after_s=5.0,
+            )
         watched = self._runs.get(run_id.bytes)
         if watched is None:
             watched = self._runs[run_id.bytes] = WatchedRun(run_id, self._store.system_id)
             watched.loading = _task(self._load_once(watched), "watch: load")
         watched.watchers += 1
+        self._watches += 1
         return watched
 
     async def _load(self, watched: WatchedRun) -> Run:
@@ -185,6 +226,7 @@ class WatchHub:
 
     def _leave(self, watched: WatchedRun) -> None:
         watched.watchers -= 1
+        self._watches -= 1
         if not watched.watchers:
             self._forget(watched)
             for task in (watched.loading, watched.payloads):
@@ -219,10 +261,14 @@ class WatchHub:
             self._rested_at = now + min(_TICK_S, _REST * (now - self._read_at))
         now = clock()
         for watched in list(self._runs.values()):
-            if watched.unpublished and (not watched.live or watched.quiet_until <= now):
-                watched.publish(now + _QUIET_S)
-                if not watched.live:
-                    self._forget(watched)
+            self._publish(watched, now)
+
+    def _publish(self, watched: WatchedRun, now: float) -> None:
+        """Shows the latest state to the readers when it is due."""
+        if watched.unpublished and (not watched.live or watched.quiet_until <= now):
+            watched.publish(now + _QUIET_S)
+            if not watched.live:
+                self._forget(watched)
 
     async def _read(self) -> None:
         known = [(w.run_id, w.latest.revision) for w in self._runs.values() if w.live and w.latest is not None]

@@ -10,7 +10,7 @@ from uuid import UUID
 from stepgres_service.engine.cursors import encode_cursor
 from stepgres_service.errors import StepgresError
 from stepgres_service.model import Run, StepState
-from stepgres_service.store.runs import ChangedRun
+from stepgres_service.store.run_changes import ChangedRun
 
 
 class FrameKind(Enum):
@@ -59,6 +59,8 @@ class WatchedRun:
         self.latest: Run | None = None
         #: A change came while the first state was being loaded.
         self.touched = False
+        #: What it was, when its transaction has read it: all of the state, since nothing was known.
+        self._early: ChangedRun | None = None
         #: Monotonic time before which no change is published.
         self.quiet_until = 0.0
         self._error: StepgresError | None = None
@@ -78,12 +80,18 @@ class WatchedRun:
     def begin(self, run: Run) -> None:
         """Sets the first state; what only GetRun tells is taken out."""
         steps = tuple(replace(step, unserved=False) if step.unserved else step for step in run.steps)
-        self.run = self.latest = replace(run, steps=steps)
+        self.latest = replace(run, steps=steps)
+        if self._early is not None:
+            self.merge(self._early)
+        self.run = self.latest
 
     def merge(self, change: ChangedRun) -> None:
         """Takes what the database says; readers see it when it is published."""
         latest = self.latest
-        if latest is None or change.revision <= latest.revision:
+        if latest is None:
+            self._early = change
+            return
+        if change.revision <= latest.revision:
             return
         steps = list(latest.steps)
         for step in change.steps:

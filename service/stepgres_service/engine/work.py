@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
-from stepgres_service.engine.completions import Completions
+from stepgres_service.engine.completions import Completions, Watches
 from stepgres_service.engine.contact import Contact
 from stepgres_service.engine.definitions import DefinitionCache
 from stepgres_service.engine.dispatch import Dispatcher
@@ -15,7 +15,6 @@ from stepgres_service.engine.loop import Loop
 from stepgres_service.engine.registry import SessionRegistry
 from stepgres_service.engine.renewals import Renewals
 from stepgres_service.engine.run_log import log_ended
-from stepgres_service.engine.runs import Touch
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.sweeper import Sweeper
 from stepgres_service.engine.timeouts import TimeoutLoop
@@ -38,7 +37,7 @@ class WorkEngine:
         flows: for the pruner.
         coordinator_id: this coordinator.
         settings: numbers of the engine.
-        touch: tells the watches which runs changed or ended.
+        watches: hear which runs changed or ended.
         starting_pid: backend that this coordinator starts runs on; None while there is none.
     """
 
@@ -49,7 +48,7 @@ class WorkEngine:
         flows: FlowStore,
         coordinator_id: UUID,
         settings: EngineSettings,
-        touch: Touch,
+        watches: Watches,
         starting_pid: Callable[[], int | None],
     ) -> None:
         self.settings = settings
@@ -58,7 +57,7 @@ class WorkEngine:
         self._sessions = sessions = SessionStore(database, coordinator_id, settings.max_lost_leases)
         contact = Contact(asyncio.get_running_loop().time, max(3.0, settings.lease_s / 2))
         self._lanes = [Lane(database, self.tasks) for _ in range(settings.lanes)]
-        self.completions = Completions(self._lanes, definitions, settings, touch, self._ended, self.look_around)
+        self.completions = Completions(self._lanes, definitions, settings, watches, self._ended, self.look_around)
         self.dispatcher = Dispatcher(self.tasks, definitions, settings, self.completions.kick)
         self.poller = Poller(self.tasks, self.dispatcher, settings)
         self.registry = SessionRegistry(sessions, self.dispatcher, definitions, settings, self.poller.kick)
@@ -76,7 +75,7 @@ class WorkEngine:
             self.progress,
             Pruner(flows, settings),
         ]
-        self._touch = touch
+        self._touch = watches.touch
         self._starting_pid = starting_pid
         self._listener = Listener(
             database,

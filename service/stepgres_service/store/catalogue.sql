@@ -26,10 +26,11 @@ select page.worker_name as worker, page.position,
        (select count(distinct h.handler) from pgflow.session_handlers as h
         where h.session_id = page.session_id) as handler_count,
        page.credits,
-       (select count(*) from pgflow.step_tasks as t where t.session_id = page.session_id) as in_flight,
+       coalesce(held.task_count, 0) as in_flight,
        page.coordinator_id::text as coordinator, page.sdk, page.connected_at, page.lease_until, page.seen_at,
        greatest(0, extract(epoch from pgflow.now() - page.seen_at) * 1000)::bigint as lag_ms
 from page
+left join pgflow.count_leases(array(select session_id from page)) as held on held.session_id = page.session_id
 order by page.worker_name, page.position
 
 -- list_queues --

@@ -1,7 +1,7 @@
 -- overdue_sessions --
 -- Sessions whose lease ran out a minute ago and that no coordinator swept, with the tasks they hold.
 select count(*)::int as session_count,
-       coalesce(sum((select count(*) from pgflow.step_tasks as t where t.session_id = s.session_id)), 0)::int as task_count
+       coalesce(sum((select l.task_count from pgflow.count_leases(array[s.session_id]) as l)), 0)::int as task_count
 from pgflow.sessions as s
 where s.closed_at is null and s.lease_until < now() - interval '1 minute'
 

@@ -24,6 +24,9 @@ from stepgres_service.errors import (
 _AWAY = ("08", "57", "53", "58")
 _AWAY_CODES = frozenset({"25006"})
 
+#: A connection and its client do not agree on what is prepared.
+LOST_STATEMENTS = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
+
 #: The field that a message of our functions begins with, such as `step.depends_on[0]: `.
 _PATH = re.compile(r"([a-z_]+(?:\.[a-z_]+|\[\d+\])*): ")
 
@@ -47,6 +50,13 @@ def translate(error: psycopg.Error) -> StepgresError:
     if state[:2] == "40" or state == "55P03":
         return Unavailable(
             f"other transactions were in the way ({text}); try again",
+            reason=Reason.DATABASE_UNAVAILABLE,
+            retry_after_s=0.1,
+        )
+    if isinstance(error, LOST_STATEMENTS):
+        return Unavailable(
+            f"a connection to the database has lost its prepared statements ({text}); try again, and behind a pooler "
+            "leave STEPGRES_PREPARE_THRESHOLD unset",
             reason=Reason.DATABASE_UNAVAILABLE,
             retry_after_s=0.1,
         )

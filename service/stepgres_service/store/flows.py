@@ -16,9 +16,11 @@ from stepgres_service.store.queries import load_queries
 _SQL = load_queries("flows")
 
 
-def flow_not_found(flow: str) -> NotFound:
-    """No flow, or inline plan, has this name."""
-    if flow.startswith("plan:"):
+def flow_not_found(flow: str, meant: str | None = None) -> NotFound:
+    """No flow, or inline plan, has this name; `meant` is the flow that probably was."""
+    if meant is not None:
+        message = f'flow: no flow is called "{flow}"; did you mean "{meant}"?'
+    elif flow.startswith("plan:"):
         message = f'flow: no plan is called "{flow}": it went with its last run; send the plan itself in `plan`'
     else:
         message = f'flow: no flow is called "{flow}"; create it, or list the flows to see which there are'
@@ -165,6 +167,12 @@ class FlowStore:
         async with self._database.connection() as conn:
             rows = await (await conn.execute(query, (prefix, after, limit))).fetchall()
             return await self._read(conn, [row[0] for row in rows], with_steps=with_steps)
+
+    async def names_like(self, flow: str) -> list[str]:
+        """Slugs of flows that are about as long as this one, at most 1,000; for hints."""
+        async with self._database.connection() as conn:
+            rows = await (await conn.execute(_SQL["names_like"], {"flow": flow})).fetchall()
+            return [row[0] for row in rows]
 
     async def load_versions(self, version_ids: Sequence[int]) -> dict[int, Flow]:
         """Reads versions by their keys; those of deleted flows are left out."""

@@ -63,6 +63,16 @@ where starts_with(w.workflow_slug, %s) and w.workflow_slug > %s and not starts_w
 order by w.workflow_slug
 limit %s
 
+-- names_like --
+-- Slugs about as long as one that no flow has, those with the same beginning first: one of them may have been meant.
+select w.workflow_slug
+from pgflow.workflows as w
+where not starts_with(w.workflow_slug, 'plan:')
+    and length(w.workflow_slug) between length(%(flow)s) - 3 - length(%(flow)s) / 4
+        and length(%(flow)s) + 3 + length(%(flow)s) / 4
+order by lower(left(w.workflow_slug, 1)) <> lower(left(%(flow)s, 1)), w.workflow_slug
+limit 1000
+
 -- list_plans --
 -- The same of inline plans.
 select v.version_id

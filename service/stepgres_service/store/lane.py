@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection
@@ -32,9 +33,9 @@ class BatchRefused(StepgresError):
     """PostgreSQL refused a value in the batch; nothing was changed. Send its parts."""
 
 
-#: SQLSTATE classes and codes after which the same batch may succeed: serialization, deadlock, lock timeout, and a
-#: queue that was dropped with its flow while a lease was on its way to it.
-_CONFLICTS = frozenset({"40001", "40P01", "42P01"})
+#: SQLSTATE classes and codes after which the same batch may succeed: serialization, deadlock, and a queue that was
+#: dropped with its flow, its table or its functions, while a lease was on its way to it.
+_CONFLICTS = frozenset({"40001", "40P01", "42P01", "42883"})
 #: Lock timeout, statement timeout or a cancelled statement: somebody holds for long what an item needs.
 _WAITS = frozenset({"55P03", "57014"})
 #: Data exceptions, integrity violations and program limits: an item is at fault.
@@ -77,7 +78,12 @@ class Lane:
         return None if self._conn is None or self._conn.closed else self._conn.info.backend_pid
 
     async def exchange(
-        self, results: ResultColumns | None, requests: Sequence[LeaseRequest], *, patient: bool = True
+        self,
+        results: ResultColumns | None,
+        requests: Sequence[LeaseRequest],
+        *,
+        patient: bool = True,
+        watched: Sequence[tuple[UUID, int]] = (),
     ) -> Exchange:
         """Records and leases in one transaction.
 
@@ -85,6 +91,7 @@ class Lane:
             results: None when there is nothing to record.
             requests: may be empty.
             patient: waits for locks up to 1 s; else 0.1 s.
+            watched: runs of the results whose state is wanted as well, each with the revision known.
 
         Raises:
             LaneDown: the outcome is unknown; recover() and send the same again.
@@ -95,7 +102,7 @@ class Lane:
             if self._conn is None:
                 self._conn = await self._database.connect()
                 register_columns(self._conn)
-            exchange = await self._tasks.exchange(self._conn, results, requests, patient=patient)
+            exchange = await self._tasks.exchange(self._conn, results, requests, patient=patient, watched=watched)
         except psycopg.Error as error:
             verdict = judge(error)
             if isinstance(verdict, LaneDown) or (error.sqlstate or "")[:2] in _DOUBTS:

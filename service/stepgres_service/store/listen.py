@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 import psycopg
 import structlog
 
-from stepgres_service.errors import StepgresError
-from stepgres_service.store.pool import Database
+from stepgres_service.store.pool import Database, leads_through_a_pooler
 from stepgres_service.store.queries import load_queries
 
 _log = structlog.get_logger(__name__)
@@ -58,17 +57,25 @@ class Listener:
         while True:
             try:
                 await self._listen()
-            except (psycopg.Error, StepgresError, OSError) as error:
-                if self.healthy:
-                    _log.warning("listening stopped; polls go on, reconnecting", error=str(error).strip())
-                    failures = 0
-                self.healthy = False
+            except (psycopg.Error, OSError) as error:
+                if self.healthy or not failures:
+                    _log.warning("no notifications come; polls go on, reconnecting", error=str(error).strip())
+            except Exception:  # noqa: BLE001  whatever it was: without notifications everything waits for a poll
+                _log.exception("listening failed; polls go on, reconnecting")
+            if self.healthy:
+                failures = 0
+            self.healthy = False
             failures += 1
             await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2 ** min(failures, 10))))
 
     async def _listen(self) -> None:
         conn = await self._database.connect(direct=True)
         try:
+            if await leads_through_a_pooler(conn):
+                _log.warning(
+                    "LISTEN leads through a pooler, which may lose notifications: work then waits for a poll; set "
+                    "STEPGRES_LISTEN_DATABASE_URL to the direct address of the database"
+                )
             await conn.execute(_SQL["listen"])
             self.healthy = True
             self._on_connected()

@@ -64,7 +64,7 @@ select
     array(
         select signature
         from unnest(array[
-            'pgmq.create(text)', 'pgmq.send_batch(text, jsonb[])', 'pgmq.delete(text, bigint[])', 'pgmq.drop_queue(text)'
+            'pgmq.create(text)', 'pgmq.delete(text, bigint[])', 'pgmq.drop_queue(text)'
         ]) as signature
         where to_regprocedure(signature) is null
     ) as missing_functions;

@@ -61,8 +61,8 @@ select to_regnamespace('pgmq') is null as stepgres_bundled \gset
 \endif
 do $stepgres$
 begin
-    if to_regprocedure('pgmq.create(text)') is null or to_regprocedure('pgmq.send_batch(text, jsonb[])') is null
-        or to_regprocedure('pgmq.delete(text, bigint[])') is null or to_regprocedure('pgmq.drop_queue(text)') is null
+    if to_regprocedure('pgmq.create(text)') is null or to_regprocedure('pgmq.delete(text, bigint[])') is null
+        or to_regprocedure('pgmq.drop_queue(text)') is null
         or (select string_to_array(extversion, '.')::int[] < array[1, 5, 1] from pg_extension where extname = 'pgmq')
     then
         raise 'the pgmq of this database is too old; 1.5.1 or newer is needed';

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from stepgres_service.errors import SetupError, Unavailable
-from stepgres_service.store.errors import translated
+from stepgres_service.store.errors import LOST_STATEMENTS, translated
 from stepgres_service.store.queries import load_queries
 
 _SQL = load_queries("pool")
@@ -28,6 +28,9 @@ _KEEPALIVE = {
     "tcp_user_timeout": "25000",
 }
 
+#: Executions after which a statement is prepared, where nothing speaks against it.
+_PREPARE_THRESHOLD = 2
+
 
 class Database:
     """Connections to one database.
@@ -37,7 +40,8 @@ class Database:
         direct_dsn: its address without a pooler, for LISTEN; None = dsn.
         min_size: connections kept open.
         max_size: most connections of the pool.
-        prepare_threshold: executions after which a statement is prepared; None behind PgBouncer in transaction mode.
+        prepare_threshold: executions after which a statement is prepared, 0 = never; None = 2, and never where a pooler
+            is in front, since one in transaction mode may not keep prepared statements.
         timeout_s: longest wait for a connection.
     """
 
@@ -48,7 +52,7 @@ class Database:
         direct_dsn: str | None = None,
         min_size: int = 2,
         max_size: int = 8,
-        prepare_threshold: int | None = 2,
+        prepare_threshold: int | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         self.dsn = _with_keepalive(dsn)
@@ -64,7 +68,8 @@ class Database:
             max_size=max_size,
             timeout=timeout_s,
             open=False,
-            kwargs={"autocommit": True, "prepare_threshold": prepare_threshold},
+            kwargs={"autocommit": True},
+            configure=self._configure,
         )
 
     async def open(self) -> None:
@@ -122,7 +127,12 @@ class Database:
         with translated():
             try:
                 async with self._pool.connection() as conn:
-                    yield conn
+                    try:
+                        yield conn
+                    except (asyncio.CancelledError, *LOST_STATEMENTS):
+                        # Of a pipeline that was cut short psycopg believes to have prepared what never was.
+                        await conn.close()
+                        raise
             except psycopg.Error as error:
                 self.heard(error)
                 raise
@@ -160,9 +170,27 @@ class Database:
             psycopg.Error: as it came.
         """
         async with asyncio.timeout(self._timeout_s):
-            return await psycopg.AsyncConnection.connect(
-                self.direct_dsn if direct else self.dsn, autocommit=True, prepare_threshold=self._prepare_threshold
-            )
+            conn = await psycopg.AsyncConnection.connect(self.direct_dsn if direct else self.dsn, autocommit=True)
+            try:
+                await self._configure(conn)
+            except BaseException:
+                await conn.close()
+                raise
+            return conn
+
+    async def _configure(self, conn: AsyncConnection[Any]) -> None:
+        if self._prepare_threshold is not None:
+            conn.prepare_threshold = self._prepare_threshold or None
+            return
+        conn.prepare_threshold = None
+        if not await leads_through_a_pooler(conn):
+            conn.prepare_threshold = _PREPARE_THRESHOLD
+
+
+async def leads_through_a_pooler(conn: AsyncConnection[Any]) -> bool:
+    """Whether somebody stands between: a pooler makes up the process id that a client is given at the start."""
+    row = await (await conn.execute("select pg_backend_pid()")).fetchone()
+    return row is None or row[0] != conn.info.backend_pid
 
 
 def _with_keepalive(dsn: str) -> str:

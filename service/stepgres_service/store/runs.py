@@ -13,19 +13,18 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import namedtuple_row
 
 from stepgres_service.errors import StepgresError
-from stepgres_service.model import Run, RunError, RunStatus, StepStatus, TaskCounts
+from stepgres_service.model import Run, RunStatus
 from stepgres_service.store.arrays import ByteaColumn, IntColumn, TextColumn, UuidColumn, register_columns
 from stepgres_service.store.lane import judge
 from stepgres_service.store.own_connection import OwnConnection
+from stepgres_service.store.pinned_reads import fetch_pinned, pin_plans
 from stepgres_service.store.pool import Database
 from stepgres_service.store.queries import load_queries
-from stepgres_service.store.run_rows import counts_of, error_of, run_of, run_with_steps
+from stepgres_service.store.run_changes import ChangedRun, ask_for_changes, read_changes
+from stepgres_service.store.run_rows import run_of, run_with_steps
 from stepgres_service.store.tasks import PayloadLimits
 
 _SQL = load_queries("runs")
-
-#: plan_cache_mode of queries whose best plan is always the same, and of those where it depends on the filters.
-_GENERIC, _CUSTOM = "force_generic_plan", "force_custom_plan"
 
 #: Bytes of payloads that a response carries at most; the rest of a gRPC message of 20 MiB is room for everything else.
 MAX_RESPONSE_BYTES = 18 << 20
@@ -113,32 +112,6 @@ class RunFilter:
     start_max: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepChange:
-    """A step of a watched run after a change; what never changes is left out."""
-
-    step_index: int
-    status: StepStatus
-    counts: TaskCounts
-    remaining_deps: int
-    revision: int
-    started_at: datetime | None
-    completed_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedRun:
-    """A watched run after a change."""
-
-    run_id: UUID
-    status: RunStatus
-    revision: int
-    remaining_steps: int
-    completed_at: datetime | None
-    error: RunError | None
-    steps: tuple[StepChange, ...]
-
-
 class RunStore:
     """Calls the transitions of runs and reads them.
 
@@ -189,7 +162,7 @@ class RunStore:
             async with self._starting.use() as conn:
                 # In autocommit a pipeline is one transaction; it commits at its end.
                 async with conn.pipeline():
-                    await conn.execute(_SQL["pin_plans"], (_GENERIC,))
+                    await pin_plans(conn, generic=True)
                     started = await self._start(conn, starts)
                     found = await self._read(conn, new) if new else None
                 rows: list[Any] = await started.fetchall()
@@ -330,17 +303,10 @@ class RunStore:
         Returns:
             The runs with a newer revision, and those that are gone with their flow.
         """
-        run_ids, revisions = zip(*known, strict=True)
-        parameters = {"run_ids": list(run_ids), "revisions": list(revisions)}
-        rows = await self._fetch("changed_runs", parameters, generic=True)
-        by_run: dict[UUID, list[Any]] = {}
-        gone = []
-        for row in rows:
-            if row.run_id is None:
-                gone.append(row.watched_run_id)
-            else:
-                by_run.setdefault(row.run_id, []).append(row)
-        return [_changed_run(group) for group in by_run.values()], gone
+        async with self._database.connection() as conn:
+            async with conn.pipeline():
+                cursor = await ask_for_changes(conn, known)
+            return read_changes(await cursor.fetchall())
 
     async def _fetch(self, query: str, parameters: dict[str, Any], *, generic: bool = False) -> list[Any]:
         async with self._database.connection() as conn:
@@ -358,50 +324,3 @@ def _encoded(text: str | None) -> bytes | None:
 
 async def _runs_by_id(cursor: AsyncCursor[Any]) -> dict[UUID, Run]:
     return {row.run_id: run_of(row) for row in await cursor.fetchall()}
-
-
-async def fetch_pinned(
-    conn: AsyncConnection[Any], query: bytes, parameters: dict[str, Any], *, generic: bool = False
-) -> list[Any]:
-    """Runs a read with pinned plans, in one round trip.
-
-    Args:
-        conn: in autocommit.
-        query: from store/*.sql.
-        parameters: by name.
-        generic: the query is planned once and for all; else anew each time, since the best plan depends on which filters
-            are given.
-
-    Returns:
-        Rows with the names of their columns.
-    """
-    async with conn.pipeline():
-        await conn.execute(_SQL["pin_plans"], (_GENERIC if generic else _CUSTOM,))
-        cursor = conn.cursor(row_factory=namedtuple_row)
-        await cursor.execute(query, parameters, prepare=None if generic else False)
-    return await cursor.fetchall()
-
-
-def _changed_run(rows: Sequence[Any]) -> ChangedRun:
-    run = rows[0]
-    return ChangedRun(
-        run_id=run.run_id,
-        status=RunStatus(run.status),
-        revision=run.revision,
-        remaining_steps=run.remaining_steps,
-        completed_at=run.completed_at,
-        error=error_of(run),
-        steps=tuple(
-            StepChange(
-                step_index=row.step_index,
-                status=StepStatus(row.step_status),
-                counts=counts_of(row),
-                remaining_deps=row.remaining_deps,
-                revision=row.step_revision,
-                started_at=row.step_started_at,
-                completed_at=row.step_completed_at,
-            )
-            for row in rows
-            if row.step_index is not None
-        ),
-    )

@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from stepgres_service.model import Task, TaskStatus
+from stepgres_service.store.pinned_reads import fetch_pinned
 from stepgres_service.store.pool import Database
 from stepgres_service.store.queries import load_queries
 from stepgres_service.store.run_rows import attempt_of, task_of
-from stepgres_service.store.runs import FULL_PAGE_SIZE, MAX_RESPONSE_BYTES, fetch_pinned
+from stepgres_service.store.runs import FULL_PAGE_SIZE, MAX_RESPONSE_BYTES
 
 _SQL = load_queries("task_reads")
 
@@ -36,6 +37,10 @@ class TaskReads:
         """
         rows = await self._fetch("find_step", {"run_id": run_id, "step": step})
         return bool(rows), rows[0].step_index if rows else None
+
+    async def step_slugs(self, run_id: UUID) -> list[str]:
+        """Slugs of a run's steps, by index; empty without a run."""
+        return [row.step_slug for row in await self._fetch("run_steps", {"run_id": run_id})]
 
     async def list_tasks(
         self,

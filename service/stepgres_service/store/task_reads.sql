@@ -7,6 +7,14 @@ left join pgflow.workflow_steps as d
     on d.version_id = r.version_id and d.step_slug = %(step)s and d.step_index < r.step_count
 where r.run_id = %(run_id)s
 
+-- run_steps --
+-- Slugs of a run's steps.
+select d.step_slug
+from pgflow.runs as r
+join pgflow.workflow_steps as d on d.version_id = r.version_id and d.step_index < r.step_count
+where r.run_id = %(run_id)s
+order by d.step_index
+
 -- list_tasks --
 -- A page of a run's tasks by step and index; page_count tells whether there is more. With payloads a page ends where
 -- max_bytes do. Inputs are assembled as lease_tasks does: joined as text, never parsed.

@@ -20,6 +20,7 @@ from stepgres_service.store.arrays import (
 )
 from stepgres_service.store.pool import Database
 from stepgres_service.store.queries import load_queries
+from stepgres_service.store.run_changes import ChangedRun, ask_for_changes, read_changes
 
 _SQL = load_queries("tasks")
 
@@ -114,6 +115,8 @@ class Exchange:
     ended: Sequence[EndedRun] = ()
     #: For each lease request its tasks.
     leased: list[list[LeasedTask]] = field(default_factory=list)
+    #: What became of the watched runs.
+    changed: Sequence[ChangedRun] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ class TaskStore:
         requests: Sequence[LeaseRequest],
         *,
         patient: bool = True,
+        watched: Sequence[tuple[UUID, int]] = (),
     ) -> Exchange:
         """Records results and leases tasks in one transaction and one round trip.
 
@@ -154,6 +158,7 @@ class TaskStore:
             results: None when there is nothing to record; the transaction then commits without waiting for the disk.
             requests: may be empty.
             patient: waits for the locks of the results up to 1 s; else 0.1 s. Leases wait for nothing.
+            watched: runs of the results whose state is wanted when they are recorded, each with the revision known.
 
         Raises:
             psycopg.Error: as it came; the caller decides whether to send the batch again.
@@ -162,9 +167,12 @@ class TaskStore:
         # In autocommit a pipeline is one transaction; it commits at its end.
         async with conn.pipeline():
             recorded = None if results is None else await self._record(conn, results, patient=patient)
+            changes = await ask_for_changes(conn, watched) if watched else None
             cursors = [await self._lease(conn, request, commit_soon=results is None) for request in requests]
         if recorded is not None:
             self._read_recorded(await recorded.fetchone(), exchange)
+        if changes is not None:
+            exchange.changed, _ = read_changes(await changes.fetchall())
         exchange.leased = [await cursor.fetchall() for cursor in cursors]
         return exchange
 

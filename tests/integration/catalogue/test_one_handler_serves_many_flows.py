@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from stepgres_service.server import Coordinator
 from stepgres_worker import AsyncClient, Context, RunSpec, Step, Worker
 from tests.integration.catalogue.served import serving
@@ -13,6 +15,7 @@ from tests.support.flows import eventually
 FLOWS = 1_000
 
 
+@pytest.mark.slow
 async def test_one_handler_serves_a_thousand_flows_made_after_its_worker_started(
     coordinator: Coordinator, client: AsyncClient
 ) -> None:

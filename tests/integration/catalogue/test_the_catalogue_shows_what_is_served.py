@@ -319,3 +319,25 @@ def test_params_schemas_that_tell_nothing_are_refused_at_once() -> None:
     for nothing in (object, json.JSONDecoder, "text"):
         with pytest.raises(TypeError, match=r"^handler h: params_schema"):
             worker.step("h", params_schema=nothing)(lambda input: 1)  # type: ignore[arg-type]
+
+
+async def test_params_that_do_not_fit_their_handlers_schema_are_warned_of(
+    coordinator: Coordinator, client: AsyncClient
+) -> None:
+    worker = Worker(target=f"127.0.0.1:{coordinator.port}")
+
+    @worker.step("charge", params_schema={"type": "object", "properties": {"cents": {"type": "integer"}}})
+    async def charge(input: Charge) -> bool:
+        return True
+
+    steps = [
+        {"slug": "right", "handler": "charge", "params": {"cents": 5}},
+        {"slug": "wrong", "handler": "charge", "params": {"cents": "five"}},
+    ]
+    async with serving(worker):
+        answer = await client.validate_flow({"slug": "shop", "steps": steps})
+    assert answer.ok
+    assert [(w.path, w.reason, w.fix) for w in answer.warnings] == [("steps[1].params.cents", "PARAMS_MISMATCH", ())]
+    assert answer.warnings[0].message == (
+        "steps[1].params.cents: 'five' is not of type 'integer', says handler \"charge\"; correct the params"
+    )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import jsonschema
+import pytest
 
 from tests.integration.cli.conftest import Cli
 
@@ -30,6 +31,27 @@ async def test_apply_creates_then_leaves_alone_then_adds_a_version(cli: Cli) -> 
     assert (await cli("flow", "apply", "-f", "-", stdin=json.dumps(PLAN))).out == "flow report v1: unchanged\n"
     changed = {**PLAN, "max_attempts": 9}
     assert (await cli("flow", "apply", "-f", "-", stdin=json.dumps(changed))).out == "flow report v2: new version\n"
+
+
+@pytest.mark.parametrize("command", ["apply", "create"])
+async def test_a_file_that_is_no_flow_is_told_all_its_faults(cli: Cli, command: str) -> None:
+    document = {"slug": "x", "max_attempts": "many", "steps": [{"slug": "a", "step_type": "loop", "timeout": 5}]}
+    said = await cli("flow", command, "-f", "-", stdin=json.dumps(document))
+    assert said.code == 2
+    for fault in (
+        "max_attempts: is",
+        "steps[0].step_type: is",
+        "steps[0].timeout: is unknown; did you mean",
+    ):
+        assert fault in said.err
+
+
+async def test_what_is_typed_counts_more_than_the_file(cli: Cli) -> None:
+    made = await cli(
+        "flow", "create", "mine", "-f", "-", "--max-attempts", "9", "--output", "json", stdin=json.dumps(PLAN)
+    )
+    assert (json.loads(made.out)["slug"], json.loads(made.out)["max_attempts"]) == ("mine", 9)
+    assert len(json.loads(made.out)["steps"]) == 4
 
 
 async def test_a_flow_is_drawn_from_its_file_and_from_the_server_alike(cli: Cli) -> None:

@@ -79,3 +79,19 @@ async def test_stats_count_runs_by_version(cli: Cli, coordinator: Coordinator) -
     unknown = await cli("flow", "stats", "g")
     assert unknown.code == 1
     assert "FLOW_NOT_FOUND" in unknown.err
+
+
+async def test_empty_queues_are_counted_and_shown_on_demand(cli: Cli, coordinator: Coordinator) -> None:
+    async with AsyncClient(f"127.0.0.1:{coordinator.port}") as client:
+        for slug in ("busy", "idle", "idle_too"):
+            await client.create_flow(slug, [Step("a")])
+        await client.start_run("busy")
+        names = {flow.slug: flow.queue for flow in await client.list_flows()}
+    shown = await until(cli, "busy.a", "queue", "list")
+    assert "2 empty queues hidden; --all shows them" in shown
+    assert "idle" not in shown
+    whole = (await cli("queue", "list", "--all")).out
+    assert "idle_too" in whole
+    assert "hidden" not in whole
+    document = json.loads((await cli("queue", "list", "-o", "json")).out)
+    assert len(document["queues"]) == len(names) == 3

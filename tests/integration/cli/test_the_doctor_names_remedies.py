@@ -61,7 +61,7 @@ async def test_sessions_that_nobody_sweeps_are_counted(
     [
         ("delete from pgflow.schema_migrations where name like '1350%'", "schema", "lacks"),
         ("update pgflow.schema_migrations set checksum = 'x' where name like '0003%'", "schema", "another text"),
-        ("drop function pgmq.send_batch(text, jsonb[])", "pgmq", "send_batch"),
+        ("drop function pgmq.delete(text, bigint[])", "pgmq", "delete"),
     ],
 )
 async def test_a_schema_that_is_not_ours_is_told(
@@ -71,3 +71,38 @@ async def test_a_schema_that_is_not_ours_is_told(
     await conn.commit()
     found = await findings(cli, database)
     assert says in found[check]["problem"]
+
+
+async def test_a_pgmq_that_is_too_old_is_told_with_what_to_run(
+    cli: Cli, database: str, conn: psycopg.AsyncConnection[Any]
+) -> None:
+    # As CREATE EXTENSION of an old package would have left it.
+    await conn.execute(
+        "insert into pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)"
+        " select 99999, 'pgmq', nspowner, oid, false, '1.4.4' from pg_namespace where nspname = 'pgmq'"
+    )
+    found = await findings(cli, database)
+    await conn.execute("delete from pg_extension where extname = 'pgmq'")
+    assert found["pgmq"]["problem"] == "pgmq 1.4.4 is too old, 1.5.1 or newer is needed"
+    assert "alter extension pgmq update" in found["pgmq"]["remedy"]
+
+
+async def test_a_table_that_vacuum_does_not_visit_is_told_with_what_to_run(
+    cli: Cli, database: str, conn: psycopg.AsyncConnection[Any]
+) -> None:
+    await conn.execute("select pgmq.create('neglected')")
+    await conn.execute("alter table pgmq.q_neglected set (autovacuum_enabled = false)")
+    await conn.execute(
+        "insert into pgmq.q_neglected (vt, message) select now(), '{}'::jsonb from generate_series(1, 60000)"
+    )
+    await conn.execute("delete from pgmq.q_neglected")
+    await conn.execute("select pg_stat_force_next_flush()")
+    found = await findings(cli, database)
+    assert (
+        "pgmq.q_neglected has 60000 dead rows beside 0 living ones; it was vacuumed never yet"
+        in found["vacuum"]["problem"]
+    )
+    assert "vacuum (analyze) pgmq.q_neglected" in found["vacuum"]["remedy"]
+    await conn.execute("vacuum (analyze) pgmq.q_neglected")
+    await conn.execute("select pg_stat_force_next_flush()")
+    assert (await findings(cli, database))["vacuum"]["ok"]

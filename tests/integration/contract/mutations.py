@@ -133,6 +133,10 @@ def _of_value(at: str, full: str, field: FieldDescriptor, put: Callable[[Message
             values = {"empty": b"", "random": bytes(range(128, 168)), "9000 bytes": b"[" * 9000}
         case FieldDescriptor.TYPE_INT32:
             values = {"0": 0, "-1": -1, "least": INT32_MIN, "greatest": INT32_MAX}
+        case FieldDescriptor.TYPE_INT64:
+            values = {"0": 0, "-1": -1, "least": -(1 << 63), "greatest": (1 << 63) - 1}
+        case FieldDescriptor.TYPE_FLOAT:
+            values = {"0": 0.0, "-1": -1.0, "2": 2.0, "NaN": math.nan, "infinity": math.inf}
         case FieldDescriptor.TYPE_BOOL:
             values = {"false": False, "true": True}
         case FieldDescriptor.TYPE_ENUM:

@@ -17,6 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from stepgres.v1 import common_pb2, flow_pb2, run_pb2, worker_pb2
+from stepgres_worker._errors import request_error
+from stepgres_worker.errors import BY_REASON
 from tests.integration.conftest import channel_to
 from tests.integration.contract.fields import EXCEPTIONS, FIELDS
 from tests.integration.contract.mutations import Case, cases_of
@@ -68,7 +70,7 @@ async def call(channel: grpc.aio.Channel, rpc: str, body: bytes) -> Outcome:
             return Outcome()
         return _inside(await send(body, timeout=DEADLINE_S))
     except grpc.aio.AioRpcError as error:
-        return _refusal(error)
+        return refusal_of(error)
 
 
 def _inside(response: Any) -> Outcome:
@@ -85,7 +87,8 @@ def _inside(response: Any) -> Outcome:
     return Outcome()
 
 
-def _refusal(error: grpc.aio.AioRpcError) -> Outcome:
+def refusal_of(error: grpc.aio.AioRpcError) -> Outcome:
+    """What a call ended with."""
     outcome = Outcome(error.code().name, message=error.details() or "")
     try:
         details = details_of(error).details
@@ -97,6 +100,9 @@ def _refusal(error: grpc.aio.AioRpcError) -> Outcome:
             outcome.reason = info.reason
         elif detail.Unpack(request):
             outcome.violations = tuple((each.field, each.reason, each.description) for each in request.field_violations)
+    if outcome.reason not in ("INTERNAL", "NOT_IMPLEMENTED"):
+        # The SDK's class of the reason, made from the contract's comment, is below that of the status which came.
+        assert type(request_error(outcome.status, "", reason=outcome.reason)) is BY_REASON[outcome.reason], outcome
     return outcome
 
 

@@ -229,6 +229,7 @@ async def test_the_listening_begins_anew_and_looks_for_what_it_missed(database: 
                 await worker.take_tasks(1)
 
 
+@pytest.mark.slow
 async def test_connections_to_a_server_that_became_read_only_are_given_up(database: str, conn: Conn) -> None:
     name = sql.Identifier(str(conninfo_to_dict(database)["dbname"]))
     async with running_coordinator(database) as coordinator, channel_to(coordinator) as channel:

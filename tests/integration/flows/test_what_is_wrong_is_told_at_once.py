@@ -9,6 +9,8 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from stepgres.v1 import flow_pb2, flow_pb2_grpc
+from stepgres_service.server import Coordinator
+from stepgres_worker import AsyncClient, InvalidArgument
 from tests.support.rpc import details_of, reason_of, violations_of
 
 LONG = "x" * 129
@@ -175,6 +177,19 @@ async def test_a_wrong_step_is_refused(flows, fields, path, reason, says):
     assert (await flows.GetFlow(flow_pb2.GetFlowRequest(flow="f"))).flow.step_count == 2
 
 
+async def test_all_that_a_step_misses_is_told_with_what_was_meant(flows):
+    await flows.CreateFlow(steps(A, B))
+
+    step = {"slug": "n", "depends_on": ["B", "a", "later"]}
+    error = await refused(flows.AddStep(ParseDict({"flow": "f", "step": step}, flow_pb2.AddStepRequest())))
+
+    assert violations_of(error) == {
+        "step.depends_on[0]": 'step "n" depends on "B", which flow "f" does not have; did you mean "b"?',
+        "step.depends_on[2]": 'step "n" depends on "later", which flow "f" does not have; add that step first, or '
+        "correct the name",
+    }
+
+
 async def test_a_step_for_no_flow_is_refused(flows):
     error = await refused(flows.AddStep(ParseDict({"flow": "nobody", "step": A}, flow_pb2.AddStepRequest())))
 
@@ -211,3 +226,25 @@ async def test_numbers_that_json_does_not_have_are_refused(flows, number):
 
     assert reason_of(error) == "INVALID_JSON"
     assert "leave out" in violations_of(error)["steps[0].params"]
+
+
+async def test_violations_come_step_by_step(coordinator: Coordinator) -> None:
+    steps = [
+        {"slug": "a", "depends_on": ["zzzzz"]},
+        {"slug": "b", "depends_on": ["c"], "timeout_s": 0},
+        {"slug": "c", "depends_on": ["b"], "handler": "no good"},
+        {"slug": "c", "max_attempts": 0},
+    ]
+    plan = {"slug": "no good", "max_attempts": 0, "steps": steps}
+    async with AsyncClient(f"127.0.0.1:{coordinator.port}") as client:
+        told = [violation.path for violation in (await client.validate_flow(plan)).violations]
+        assert told == [
+            "slug", "max_attempts", "steps[0].depends_on[0]", "steps[1].timeout_s", "steps[2].handler",
+            "steps[2].depends_on[0]", "steps[3].max_attempts", "steps[3].slug",
+        ]  # fmt: skip
+        with pytest.raises(InvalidArgument) as refused:
+            await client.apply_flow(plan)
+        assert [violation.field for violation in refused.value.violations] == told
+        with pytest.raises(InvalidArgument) as refused:
+            await client.start_run(plan={"steps": steps})
+        assert [violation.field for violation in refused.value.violations] == [f"plan.{path}" for path in told[2:]]

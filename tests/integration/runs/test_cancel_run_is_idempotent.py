@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 
 from stepgres.v1 import common_pb2, run_pb2, run_pb2_grpc, worker_pb2
+from tests.integration.conftest import channel_to
 from tests.support.flows import define, ended_run, get_run, start_run
 from tests.support.raw_worker import raw_worker
 
@@ -67,3 +70,21 @@ async def test_workers_are_told_and_late_results_change_nothing(channel: grpc.ai
         assert (await ended_run(channel, other)).status == common_pb2.RUN_STATUS_COMPLETED
         assert worker.tasks == []
     assert (await get_run(channel, run_id)).steps[0].counts.completed == 0
+
+
+async def test_workers_of_another_coordinator_are_told_without_a_comparison(
+    start_coordinator: Callable[..., Any],
+) -> None:
+    settings = {"lease_s": 90, "heartbeat_s": 30}
+    async with (
+        start_coordinator(**settings) as here,
+        start_coordinator(**settings) as there,
+        channel_to(here) as channel,
+        channel_to(there) as other,
+    ):
+        await define(channel, "f", a=[])
+        run_id = await start_run(channel, "f")
+        async with raw_worker(channel, ["f.a"], credits=1) as worker:
+            (task,) = await worker.take_tasks(1)
+            assert (await cancel(other, run_id)).cancelled
+            await worker.until(lambda: worker.cancelled == [task.token])

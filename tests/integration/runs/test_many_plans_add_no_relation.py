@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import psycopg
+import pytest
 
 from stepgres.v1 import common_pb2, flow_pb2, run_pb2, run_pb2_grpc
 from stepgres_worker import Worker
@@ -42,6 +43,7 @@ async def rows(conn: psycopg.AsyncConnection[Any], query: Any) -> list[Any]:
     return await (await conn.execute(query)).fetchall()
 
 
+@pytest.mark.slow
 async def test_ten_thousand_distinct_plans_run_and_the_database_has_no_relation_more(channel, coordinator, conn):
     relations = "select relname from pg_class where relnamespace <> 'pg_toast'::regnamespace order by 1"
     before = await rows(conn, relations)
@@ -70,6 +72,8 @@ async def test_ten_thousand_distinct_plans_run_and_the_database_has_no_relation_
     await serving
 
 
+# It deletes the rows of open runs and leaves those of their tasks, so that their plans can go at any moment.
+@pytest.mark.tampers
 async def test_plans_start_while_plans_go(channel, database):
     """Whatever a start meets, it gets its run, complete and on routes that are there."""
     done = asyncio.Event()

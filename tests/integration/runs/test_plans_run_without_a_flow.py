@@ -369,6 +369,7 @@ async def test_a_plan_goes_with_its_last_run(start_coordinator, conn):
         assert again.status == common_pb2.RUN_STATUS_COMPLETED
 
 
+@pytest.mark.tampers
 async def test_a_plan_that_was_removed_meanwhile_is_stored_again(channel, conn):
     plan = plan_of(CHAIN)
     flow = (await start(channel, plan, idempotency_key="k")).run.flow

@@ -57,6 +57,7 @@ async def statements(
     return counted["get_run"], reads_a_second
 
 
+@pytest.mark.slow
 async def test_the_statements_of_a_thousand_watchers(
     channel: grpc.aio.Channel, coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

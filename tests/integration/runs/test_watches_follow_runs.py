@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -11,7 +11,7 @@ import pytest
 
 from stepgres.v1 import common_pb2, flow_pb2, flow_pb2_grpc, run_pb2, run_pb2_grpc
 from tests.integration.conftest import channel_to
-from tests.support.flows import WAIT_S, cancel_run, define, get_run, start_run
+from tests.support.flows import WAIT_S, cancel_run, define, eventually, get_run, start_run
 from tests.support.raw_worker import raw_worker
 from tests.support.rpc import details_of, reason_of
 
@@ -223,3 +223,26 @@ async def test_a_watch_survives_the_loss_of_every_connection(channel: grpc.aio.C
                 assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017
                 await asyncio.sleep(0.05)
     assert kinds(await watching)[-1] == "end"
+
+
+async def test_no_more_watches_than_allowed_and_who_leaves_makes_room(start_coordinator: Callable[..., Any]) -> None:
+    async with start_coordinator(max_watches=2) as coordinator, channel_to(coordinator) as channel:
+        await define(channel, "f", a=[])
+        run_id = await start_run(channel, "f")
+        calls = [(await first_frame(channel, run_id))[0] for _ in range(2)]
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await first_frame(channel, run_id)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert reason_of(refused.value) == "TOO_MANY_STREAMS"
+
+        async def has_room() -> bool:
+            try:
+                calls.append((await first_frame(channel, run_id))[0])
+            except grpc.aio.AioRpcError:
+                return False
+            return True
+
+        calls[0].cancel()
+        await eventually(has_room)
+        for call in calls:
+            call.cancel()

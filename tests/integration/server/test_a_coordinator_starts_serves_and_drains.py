@@ -45,6 +45,7 @@ async def test_a_database_without_the_schema_is_refused_with_the_remedy(empty_da
         await Coordinator(Settings(database_url=empty_database, listen="127.0.0.1:0")).start()
 
 
+@pytest.mark.slow  # the pool waits 10 s
 async def test_a_database_that_is_away_is_refused():
     settings = Settings(database_url="postgresql://127.0.0.1:1/x?connect_timeout=1", listen="127.0.0.1:0", pool_min=1)
     coordinator = Coordinator(settings)

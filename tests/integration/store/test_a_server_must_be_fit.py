@@ -58,6 +58,7 @@ async def test_an_old_server_and_a_standby_are_refused(database, monkeypatch, an
     assert says in await refused(database)
 
 
+@pytest.mark.slow  # the pool waits 5 s
 async def test_a_database_that_does_not_exist_is_named(database):
     assert "does not exist" in await refused(make_conninfo(database, dbname="nowhere"))
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import psycopg
+import pytest
 
 from stepgres.v1 import worker_pb2
 from tests.integration.conftest import channel_to, running_coordinator
@@ -16,9 +17,11 @@ from tests.support.raw_worker import raw_worker
 HANDLERS = ["one.work"]
 Conn = psycopg.AsyncConnection[tuple[Any, ...]]
 
+COMPARISON = b"pgflow.leases_of_sessions"
 SWEEP, RENEWAL, CLOCK = b"pgflow.sweep_sessions", b"pgflow.renew_sessions", b"select pgflow.now()"
 
 
+@pytest.mark.slow
 async def test_a_sweep_that_hung_takes_nothing_from_workers_that_could_not_be_renewed(
     database: str, conn: Conn
 ) -> None:
@@ -60,3 +63,19 @@ async def test_a_sweep_that_hung_takes_nothing_from_workers_that_could_not_be_re
             worker.complete(task)
             assert [ack.verdict for ack in await worker.take_acks(1)] == [worker_pb2.ACK_VERDICT_RECORDED]
         assert (await get_task(channel, run_id, "work")).lost_leases == 0
+
+
+@pytest.mark.slow  # psycopg waits 5 s for the end of what was given up
+@pytest.mark.parametrize(("held", "loop"), [({CLOCK, SWEEP}, "sweeper"), ({COMPARISON}, "renewals")])
+async def test_a_loop_that_waits_for_an_answer_shows_in_health(database: str, held: set[bytes], loop: str) -> None:
+    async with (
+        pg_proxy(database) as wire,
+        running_coordinator(wire.dsn, lease_s=1, heartbeat_s=0.3, prepare_threshold=0) as coordinator,
+        channel_to(coordinator) as channel,
+        raw_worker(channel, HANDLERS),
+    ):
+        wire.holds = held
+        async with asyncio.timeout(60):
+            while loop not in coordinator.engine.unhealthy():
+                await asyncio.sleep(0.02)
+        wire.holds = set()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from stepgres.v1 import worker_pb2
@@ -43,6 +44,7 @@ async def seconds(conn: Conn) -> float:
     return float(row[0])
 
 
+@pytest.mark.slow
 async def test_calls_that_fill_the_pool_cost_no_lease(
     start_coordinator: Callable[..., Any], database: str, conn: Conn
 ) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import grpc
+from typing import Any
 
+import grpc
+import pytest
+
+from stepgres_service.store.tasks import TaskStore
 from tests.support.flows import define, run_status, start_run, start_runs
 from tests.support.raw_worker import raw_worker
 
@@ -38,6 +42,36 @@ async def test_a_grant_of_nothing_ends_the_stream(channel: grpc.aio.Channel) -> 
         error = await worker.ended()
         assert error is not None
         assert "credit_grant.credits" in (error.details() or "")
+
+
+async def test_results_and_the_tasks_for_their_slots_share_a_transaction(
+    channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[int, int]] = []
+    real = TaskStore.exchange
+
+    async def exchange(self: TaskStore, conn: Any, results: Any, requests: Any, **options: Any) -> Any:
+        done.append((len(results.run_ids) if results else 0, sum(sum(request.credits) for request in requests)))
+        return await real(self, conn, results, requests, **options)
+
+    await define(channel, "one", work=[])
+    await start_runs(channel, "one", 40)
+    async with raw_worker(channel, ["one.work"], credits=20) as worker:
+        tasks = await worker.take_tasks(20)
+        monkeypatch.setattr(TaskStore, "exchange", exchange)
+        worker.complete(*tasks, credits=20)
+        await worker.take_tasks(20)
+        await worker.take_acks(20)
+    # Half of what is outstanding each, as for everything else, so that the lanes keep each other company.
+    assert done[:2] == [(10, 10), (10, 10)]
+
+
+async def test_a_frame_of_results_cannot_take_credits_back(channel: grpc.aio.Channel) -> None:
+    async with raw_worker(channel, ["one.work"]) as worker:
+        worker.complete(credits=-1)
+        error = await worker.ended()
+        assert error is not None
+        assert "result_batch.credits" in (error.details() or "")
 
 
 async def test_two_workers_share_one_backlog(channel: grpc.aio.Channel) -> None:

@@ -87,6 +87,33 @@ async def test_a_resumed_session_keeps_what_it_lists_and_gives_back_the_rest(cha
     await first.close()
 
 
+async def test_the_grace_is_what_hello_says_up_to_the_lease(
+    coordinator: Coordinator, channel: grpc.aio.Channel
+) -> None:
+    for asked_ms, granted_s in ((0, 2), (200, 0.2), (3_600_000, 15)):
+        async with raw_worker(channel, HANDLERS, reconnect_grace_ms=asked_ms) as worker:
+            (session,) = coordinator.engine.registry.sessions.values()
+            assert session.grace_s == granted_s
+            await worker.goodbye()
+
+
+async def test_a_resume_does_not_begin_the_timeout_anew(
+    channel: grpc.aio.Channel, conn: psycopg.AsyncConnection[Any]
+) -> None:
+    await define(channel, "one", step={"timeout_s": 3600, "max_attempts": 1}, work=[])
+    run_id = await start_run(channel, "one")
+    first = RawWorker(channel)
+    welcome = await first.open(HANDLERS, reconnect_grace_ms=5000)
+    first.grant(1)
+    (task,) = await first.take_tasks(1)
+    await conn.execute("update pgflow.step_tasks set started_at = started_at - interval '2 hours'")
+    second = RawWorker(channel, first.instance_id)
+    assert (await second.open(HANDLERS, session_id=welcome.session_id, held=[task.token])).resumed
+    assert (await ended_run(channel, run_id)).error.code == "TIMEOUT"
+    await second.close()
+    await first.close()
+
+
 async def test_a_session_moves_to_another_coordinator_with_its_leases(
     coordinator: Coordinator, channel: grpc.aio.Channel, start_coordinator: Callable[..., Any]
 ) -> None:

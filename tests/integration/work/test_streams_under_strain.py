@@ -204,12 +204,9 @@ async def test_what_was_leased_and_never_delivered_goes_back(start_coordinator: 
             assert worker.welcome is not None
             # As a lease whose answer was lost: the database knows of it, this coordinator does not.
             await conn.execute(
-                "update pgflow.step_tasks set status = 'started', session_id = %s, lease_seq = lease_seq + 1, "
-                "started_at = now()",
+                "select pgflow.lease_tasks(array_agg(r.route_id), array[s.session_id], array[s.worker_id], array[1])"
+                " from pgflow.routes as r, pgflow.sessions as s where s.session_id = %s group by s.session_id",
                 [worker.welcome.session_id.hex()],
-            )
-            await conn.execute(
-                "select pgmq.purge_queue(queue_name) from pgmq.list_queues()",
             )
             worker.grant(1)
             worker.complete(*await worker.take_tasks(1))
@@ -217,6 +214,7 @@ async def test_what_was_leased_and_never_delivered_goes_back(start_coordinator: 
         assert await run_status(channel, run_id) == "COMPLETED"
 
 
+@pytest.mark.tampers
 async def test_a_worker_is_told_of_leases_that_the_database_does_not_know(
     start_coordinator: Callable[..., Any], conn: Conn
 ) -> None:

@@ -197,6 +197,14 @@ def test_a_failed_run_names_step_index_attempt_and_code(stepgres, coordinator):
     assert answer.err == "error: greet[3]: no money (attempt 2)\nreason: BANK_BUSY\n"
 
 
+def test_an_answer_about_a_failed_run_is_whole_on_standard_output(stepgres, coordinator):
+    coordinator.answers["GetRun"] = lambda _: run_pb2.GetRunResponse(run=FAILED)
+    answer = stepgres("run", "get", RUN)
+    assert (answer.code, answer.err) == (0, "")
+    assert "error    greet[3]: no money (attempt 2)" in answer.out
+    assert "reason   BANK_BUSY" in answer.out
+
+
 def test_a_watch_for_programs_prints_every_snapshot_or_the_last(stepgres, coordinator):
     coordinator.answers["WatchRun"] = lambda _: frames(COMPLETED)
     lines = [json.loads(line) for line in stepgres("run", "watch", RUN, "-o", "jsonl").out.splitlines()]
@@ -274,10 +282,13 @@ def test_a_watch_that_stands_still_says_which_step_nobody_serves(stepgres, coord
 
     monkeypatch.setattr(LineView, "note", note_and_tell)
     monkeypatch.setattr("stepgres_cli.commands.run._HINT_EVERY_S", 0.05)
-    coordinator.answers |= {"GetRun": get, "WatchRun": slow}
+    flow = flow_pb2.Flow(slug="hello", steps=[flow_pb2.Step(definition={"slug": "greet", "handler": "say_hello"})])
+    coordinator.answers |= {
+        "GetRun": get, "WatchRun": slow, "GetFlow": lambda _: flow_pb2.GetFlowResponse(flow=flow),
+    }  # fmt: skip
     answer = stepgres("run", "watch", RUN)
     assert answer.code == 0
-    assert "no worker serves greet; start one with" in answer.out
+    assert "no worker serves greet (handler say_hello); start one with" in answer.out
 
 
 def test_a_watch_that_breaks_before_its_end_goes_on_where_it_was(stepgres, coordinator):

@@ -30,6 +30,20 @@ def test_a_step_stands_behind_what_it_needs_whatever_the_order():
     assert draw(nodes) == "● first\n● mid\n● last"
 
 
+def test_steps_that_do_not_need_each_other_stand_apart():
+    assert draw([node("a"), node("b"), node("c")]) == "● a\n\n● b\n\n● c"
+    assert draw([node("a"), node("b", "a"), node("c", "a"), node("d", "b"), node("e", "c")]).splitlines() == [
+        "● a",
+        "├─╮",
+        "● │ b",
+        "│ ● c",
+        "● │ d",
+        "  ● e",
+    ]
+    beside = draw([node("a"), node("b"), node("c", "a"), node("d")])
+    assert beside.splitlines() == ["● a", "│ ● b", "│", "│ ● d", "● c"]
+
+
 def test_a_circle_and_an_unknown_dependency_are_drawn_too():
     assert draw([node("a", "b"), node("b", "a"), node("c", "nowhere")]).count("●") == 3
 

@@ -97,6 +97,18 @@ async def test_a_route_whose_leases_fail_is_found_and_the_others_go_on() -> None
     assert len(asked) < 10
 
 
+async def test_an_outage_is_no_fault_of_a_route() -> None:
+    work = dispatcher("one", "two")
+    worker = session("one", "two", credits=5)
+    work.add(worker)
+    work.wake([1, 2])
+    for _ in range(20):
+        (lease,) = work.plan(5)
+        assert sorted(lease.request.route_ids) == [1, 2]
+        work.settle(lease, None, away=True)
+    assert worker.credits == 5
+
+
 async def test_an_unknown_size_of_inputs_is_not_taken_for_a_small_one() -> None:
     work = dispatcher("h")
     worker = session("h", credits=100)

@@ -17,7 +17,7 @@ from stepgres_service.engine.watch import WatchHub
 from stepgres_service.engine.watched import FrameKind, WatchFrame
 from stepgres_service.errors import InvalidArgument, NotFound, Reason, StepgresError, Unavailable
 from stepgres_service.model import Run, RunStatus, StepState, StepStatus, StepType, TaskCounts
-from stepgres_service.store.runs import ChangedRun, StepChange
+from stepgres_service.store.run_changes import ChangedRun, StepChange
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -265,6 +265,55 @@ async def test_a_thousand_readers_of_ten_runs_cost_what_ten_readers_cost(monkeyp
     many_loads, many_reads = await cost(100)
     assert many_loads == loads == 20  # a snapshot and the payloads of each run
     assert many_reads <= reads * 1.1
+
+
+async def test_a_transaction_that_reads_what_it_changed_spares_the_loop_its_read(store: Store, hub: WatchHub) -> None:
+    run_id = store.ids[0]
+    reader = Reader(hub, run_id)
+    await reader.until(lambda: reader.frames)
+    assert hub.due([run_id.bytes, uuid4().bytes, run_id.bytes]) == [(run_id, 1)]
+    store.change(run_id, 1)
+    store.change(run_id, 0, RunStatus.COMPLETED)
+    changed, _ = await store.changed_runs([(run_id, 1)])
+    reads = store.reads
+    hub.take(changed)
+    hub.touch([run_id.bytes], ended=True)
+    await reader.task
+    assert reader.kinds == [FrameKind.SNAPSHOT, FrameKind.END]
+    assert [step.counts.completed for step in reader.frames[1].run.steps] == [1, 1]
+    assert store.reads == reads
+    assert hub.due([run_id.bytes]) == ()
+
+
+async def test_what_a_transaction_has_read_waits_for_the_first_state(store: Store, hub: WatchHub) -> None:
+    run_id = store.ids[0]
+    store.load_gate.clear()
+    before = store.runs[run_id]
+    reader = Reader(hub, run_id)
+    while not store.loads:
+        await asyncio.sleep(0)
+    assert hub.due([run_id.bytes]) == [(run_id, 0)]
+    store.change(run_id, 0, RunStatus.COMPLETED)
+    changed, _ = await store.changed_runs([(run_id, 0)])
+    store.runs[run_id] = before  # as a statement sees it that began earlier
+    hub.take(changed)
+    store.load_gate.set()
+    await reader.task
+    assert reader.kinds == [FrameKind.SNAPSHOT, FrameKind.END]
+    assert {frame.run.status for frame in reader.frames} == {RunStatus.COMPLETED}
+
+
+async def test_a_transaction_reads_few_watched_runs_and_leaves_many_to_the_loop() -> None:
+    store = Store(9)
+    hub = WatchHub(store)  # type: ignore[arg-type]
+    readers = [Reader(hub, run_id) for run_id in store.ids]
+    for reader in readers:
+        await reader.until(lambda reader=reader: reader.frames)
+    keys = [run_id.bytes for run_id in store.ids]
+    assert len(hub.due(keys[:8])) == 8
+    assert hub.due(keys) == ()
+    await hub.stop()
+    await asyncio.gather(*(reader.task for reader in readers), return_exceptions=True)
 
 
 async def test_nothing_runs_while_nothing_is_watched(store: Store, hub: WatchHub) -> None:

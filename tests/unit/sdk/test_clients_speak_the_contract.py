@@ -12,7 +12,9 @@ from stepgres.v1 import common_pb2, flow_pb2, run_pb2
 from stepgres_worker import (
     AlreadyExists,
     AsyncClient,
+    DeadlineExceeded,
     NotFound,
+    RequestError,
     ResourceExhausted,
     RunSpec,
     Step,
@@ -102,7 +104,7 @@ async def test_many_runs_go_out_in_calls_of_a_thousand(client: AsyncClient, fake
     assert [len(request.requests) for _, request in fake.calls] == [1000, 1000, 345]
     assert [result.run_id for result in results] == [f"f{i}" if i != 1500 else "" for i in range(2345)]
     error = results[1500].error
-    assert type(error) is NotFound
+    assert isinstance(error, NotFound)
     assert (error.reason, error.field) == ("FLOW_NOT_FOUND", "flow")
     fake.calls.clear()
     await client.start_runs([RunSpec("f", "x" * 1_000_000)] * 25)
@@ -188,8 +190,10 @@ class Flaky:
 STARTED = run_pb2.StartRunResponse(run=run_pb2.Run(run_id="r"))
 
 
-async def test_what_may_be_repeated_is(client: AsyncClient, fake: FakeTransport) -> None:
-    gone = Unavailable("gone", code="UNAVAILABLE")
+@pytest.mark.parametrize(
+    "gone", [Unavailable("gone", code="UNAVAILABLE"), DeadlineExceeded("late", code="DEADLINE_EXCEEDED")]
+)
+async def test_what_may_be_repeated_is(client: AsyncClient, fake: FakeTransport, gone: RequestError) -> None:
     for name, answer, call in [
         ("GetFlow", flow_pb2.GetFlowResponse(), lambda: client.get_flow("f")),
         ("StartRun", STARTED, lambda: client.start_run("f", idempotency_key="k")),

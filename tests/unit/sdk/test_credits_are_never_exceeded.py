@@ -37,13 +37,23 @@ async def test_each_freed_slot_refills_alone(fake: FakeTransport) -> None:
     tasks = [fake.send_task("gate", index) for index in range(5)]
     async with fake.serving(worker):
         await gate.has_started(3)
-        assert [grant.credits for grant in fake.of("credit_grant")] == [3]
+        assert fake.grants == [3]
         gate.one()
         await gate.has_started(4)  # two of the first three still run
-        assert [grant.credits for grant in fake.of("credit_grant")] == [3, 1]
+        assert fake.grants == [3, 1]
         assert fake.leased == 3
         gate.open()
         assert [await task.result() for task in tasks] == [0, 1, 2, 3, 4]
+
+
+async def test_credits_that_are_out_are_not_granted_again(fake: FakeTransport) -> None:
+    worker = Worker(transport=fake, concurrency=3)
+    worker.step("nothing")(lambda input: None)
+    async with fake.serving(worker):
+        await fake.until(lambda: len(fake.grants) == 1)
+        fake.ping()
+        await fake.until(lambda: len(fake.of("heartbeat")) == 1)
+        assert fake.grants == [3]
 
 
 async def test_tasks_that_end_in_one_turn_share_a_frame(fake: FakeTransport) -> None:
@@ -58,7 +68,7 @@ async def test_tasks_that_end_in_one_turn_share_a_frame(fake: FakeTransport) -> 
         for task in tasks:
             await task.result()
     assert [len(batch.results) for batch in fake.of("result_batch")] == [50]
-    assert [grant.credits for grant in fake.of("credit_grant")] == [50, 50]
+    assert fake.grants == [50, 50]
 
 
 async def test_handlers_that_wait_all_run_at_once(fake: FakeTransport) -> None:
@@ -77,8 +87,8 @@ async def test_the_coordinators_limit_counts() -> None:
     worker = Worker(transport=fake, concurrency=100)
     worker.step("one")(lambda input: 1)
     async with fake.serving(worker):
-        await fake.until(lambda: bool(fake.of("credit_grant")))
-        assert [grant.credits for grant in fake.of("credit_grant")] == [7]
+        await fake.until(lambda: bool(fake.grants))
+        assert fake.grants == [7]
 
 
 async def test_a_thread_past_its_deadline_keeps_its_slot(fake: FakeTransport, clock: ManualClock) -> None:
@@ -90,7 +100,7 @@ async def test_a_thread_past_its_deadline_keeps_its_slot(fake: FakeTransport, cl
         await acquire(gate.began)
         await clock.advance(5)
         assert (await task.outcome()).failed.code == "TIMEOUT"
-        assert sum(grant.credits for grant in fake.of("credit_grant")) == 1
+        assert sum(fake.grants) == 1
         gate.go.set()
         assert await fake.run_task("slow", "next") == "next"
 

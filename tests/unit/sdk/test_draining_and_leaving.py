@@ -21,8 +21,8 @@ async def test_a_drain_moves_the_session_before_the_old_stream_goes(fake: FakeTr
         old = fake.drain()
         await fake.until(lambda: len(fake.of("hello")) == 2)
         assert set(fake.of("hello")[1].held_tokens) == {task.token for task in tasks}
-        await fake.until(lambda: len(fake.of("credit_grant")) == 2)
-        assert [grant.credits for grant in fake.of("credit_grant")] == [5, 2]
+        await fake.until(lambda: len(fake.grants) == 2)
+        assert fake.grants == [5, 2]
         gate.open()
         assert [await task.result() for task in tasks] == [0, 1, 2]
         assert old.ended
@@ -44,7 +44,7 @@ async def test_while_it_drains_results_still_go_over_the_old_stream(fake: FakeTr
         gate.one()
         assert await first.result() == 1
         assert not old.ended
-        assert len(fake.of("credit_grant")) == 1  # nothing more is asked for there
+        assert len(fake.grants) == 1  # nothing more is asked for there
         fake.refuse = None
         await clock.advance(20)
         gate.open()
@@ -93,7 +93,7 @@ async def test_stopping_finishes_what_runs_and_says_goodbye(fake: FakeTransport)
     await serving
     assert len(fake.of("goodbye")) == 1
     assert fake.frames[-1].WhichOneof("frame") == "goodbye"
-    assert [grant.credits for grant in fake.of("credit_grant")] == [2]
+    assert fake.grants == [2]
     assert not tasks[2].done
 
 
@@ -194,7 +194,7 @@ async def test_a_stop_before_serve_is_heard(fake: FakeTransport) -> None:
     worker.step("one")(lambda input: 1)
     worker.stop()
     await worker.serve()
-    assert fake.of("credit_grant") == []
+    assert fake.grants == []
 
 
 async def test_a_flow_of_another_shape_ends_the_worker_with_the_remedy(fake: FakeTransport) -> None:

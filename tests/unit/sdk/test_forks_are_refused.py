@@ -48,8 +48,13 @@ client = Client("127.0.0.1:9", timeout_s=2)
     ("what", "expected"),
     [
         ("lambda: use(client)", "ForkedError True"),
-        ("lambda: use(Client('127.0.0.1:9', timeout_s=2))", "ForkedError True"),
-        ("lambda: asyncio.run(AsyncClient('127.0.0.1:9').get_flow('f'))", "ForkedError True"),
+        *(
+            pytest.param(what, "ForkedError True", marks=pytest.mark.slow)
+            for what in (
+                "lambda: use(Client('127.0.0.1:9', timeout_s=2))",
+                "lambda: asyncio.run(AsyncClient('127.0.0.1:9').get_flow('f'))",
+            )
+        ),
     ],
 )
 def test_after_use_a_fork_is_refused(what: str, expected: str) -> None:

@@ -149,3 +149,30 @@ def test_inputs_may_be_json_already() -> None:
     assert _json.encode_input(None) == b"{}"
     assert _json.encode_input("text") == b'"text"'
     assert _json.encode_input([2**70]) == b"[1180591620717411303424]"
+
+
+def circular() -> list[Any]:
+    held: list[Any] = []
+    held += [held, held]
+    return held
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "says"),
+    [
+        ({"tags": {"a"}}, TypeError, "input.tags: a set is not JSON; use a list, such as sorted(…)"),
+        (
+            {"a": [1, {"b": b"x"}]},
+            TypeError,
+            "input.a[1].b: a bytes is not JSON; decode it, or send it as base64 in a text",
+        ),
+        ({"a": object()}, TypeError, "input.a: an object is not JSON; use dict, list, str, int, float, bool or None"),
+        ({"a": {(1, 2): 3}}, TypeError, "input.a: a tuple as a key is not JSON; use a text"),
+        ([1.0, float("nan")], ValueError, "input[1]: nan is not JSON; use None or a text"),
+        (circular(), ValueError, "input: Circular reference detected"),
+    ],
+)
+def test_an_input_that_is_no_json_is_refused_with_the_place(value: Any, kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind) as error:
+        _json.encode_input(value)
+    assert str(error.value) == says

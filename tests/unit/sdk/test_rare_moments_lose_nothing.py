@@ -201,3 +201,24 @@ async def test_run_inputs_that_were_pushed_out_on_their_way_are_not_counted(
         assert await first.result() == "first"
         assert host._input_bytes == len('"second"')
         assert len(host._inputs) == 1
+
+
+async def test_tries_are_frequent_while_the_session_can_be_resumed_and_seldom_then(
+    fake: FakeTransport, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepgres_worker._worker.random.random", lambda: 1.0)
+    worker = Worker(transport=fake, clock=clock)
+    worker.step("one")(lambda input: 1)
+    async with fake.serving(worker):
+        fake.refuse = request_error("UNAVAILABLE", "connect: Connection refused (111)", target="db:1")
+        fake.disconnect()
+        tried = []
+        for seconds in (15, 60):
+            before = len(fake.streams)
+            for _ in range(seconds):
+                await clock.advance(1)
+            tried.append(len(fake.streams) - before)
+        assert tried[0] >= 15  # the lease: several in each grace
+        assert tried[1] <= 8
+        fake.refuse = None
+        await clock.advance(10)

@@ -66,8 +66,8 @@ async def test_credits_begin_anew_on_each_stream(fake: FakeTransport) -> None:
         fake.send_task("gate")
         await gate.has_started(1)
         fake.disconnect()
-        await fake.until(lambda: len(fake.of("credit_grant")) == 2)
-        assert [grant.credits for grant in fake.of("credit_grant")] == [4, 3]
+        await fake.until(lambda: len(fake.grants) == 2)
+        assert fake.grants == [4, 3]
         gate.open()
 
 
@@ -149,6 +149,24 @@ async def test_a_refused_result_is_final_and_told(fake: FakeTransport, caplog: p
         )
         fake.stream.send(ack_batch=worker_pb2.AckBatch(acks=[ack]))
     assert "INVALID_JSON: output: not JSON" in caplog.text
+
+
+async def test_verdicts_and_reasons_of_a_later_version_are_final(
+    fake: FakeTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker(transport=fake)
+    worker.step("one")(lambda input: 1)
+    async with fake.serving(worker):
+        fake.hold_acks()
+        task = fake.send_task("one")
+        await task.result()
+        ack = worker_pb2.Ack(token=task.token, verdict=99, reason=9999, message="of tomorrow")  # type: ignore[arg-type]
+        fake.stream.send(ack_batch=worker_pb2.AckBatch(acks=[ack]))
+        await fake.until(lambda: "REASON_9999: of tomorrow" in caplog.text)
+        fake.disconnect()
+        await fake.until(lambda: len(fake.of("hello")) == 2)
+        assert not fake.of("hello")[-1].held_tokens
+    assert results(fake) == [task.token]
 
 
 async def test_acks_for_unknown_tokens_change_nothing(fake: FakeTransport) -> None:

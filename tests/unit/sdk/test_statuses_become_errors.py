@@ -10,7 +10,8 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 
 import stepgres_worker as sdk
-from stepgres_worker import _errors
+from stepgres_worker import Aborted, NotFound, _errors, errors
+from stepgres_worker._errors import request_error
 
 
 def packed(*details: object) -> bytes:
@@ -27,8 +28,14 @@ def test_every_code_has_a_class(code: str) -> None:
     error = _errors.from_status(code, "text", None)
     assert isinstance(error, sdk.RequestError)
     assert error.code == code
-    if code not in ("UNKNOWN", "CANCELLED"):
+    if code != "UNKNOWN":
         assert type(error) is not sdk.RequestError
+
+
+def test_a_call_that_a_leaving_server_had_not_begun_may_be_repeated() -> None:
+    error = _errors.from_status("CANCELLED", "StatusCode.CANCELLED", None, target="here:1")
+    assert isinstance(error, sdk.Unavailable)
+    assert error.cause == "the coordinator went away"
 
 
 def test_details_are_read() -> None:
@@ -43,14 +50,27 @@ def test_details_are_read() -> None:
         error_details_pb2.RetryInfo(),
     )
     error = _errors.from_status("INVALID_ARGUMENT", "two things are wrong", details)
-    assert type(error) is sdk.InvalidArgument
-    assert (str(error), error.field) == ("two things are wrong", "steps[2].slug")
+    assert isinstance(error, sdk.InvalidArgument)
+    assert type(error) is errors.InvalidSlug
+    assert (str(error), error.field) == ("steps[2].slug: bad\nslug: worse", "steps[2].slug")
     assert error.reason == sdk.ErrorReason.INVALID_SLUG
     assert error.metadata == {"allowed": "128"}
     assert error.violations == (
         sdk.FieldViolation("steps[2].slug", "bad", "R"),
         sdk.FieldViolation("slug", "worse"),
     )
+
+
+def test_the_text_tells_twenty_violations_and_counts_the_rest() -> None:
+    violations = [
+        error_details_pb2.BadRequest.FieldViolation(field=f"steps[{i}].slug", description=f"steps[{i}].slug: bad")
+        for i in range(23)
+    ]
+    error = _errors.from_status(
+        "INVALID_ARGUMENT", "(and 22 more)", packed(error_details_pb2.BadRequest(field_violations=violations))
+    )
+    lines = str(error).splitlines()
+    assert lines[:1] + lines[19:] == ["steps[0].slug: bad", "steps[19].slug: bad", "and 3 more in .violations"]
 
 
 def test_reasons_of_others_are_not_ours() -> None:
@@ -98,3 +118,19 @@ def test_errors_survive_pickling(error: Exception) -> None:
 def test_the_class_docstring_is_the_default_message() -> None:
     assert str(sdk.RequestError()) == "The coordinator refused the call."
     assert "post_fork" in str(sdk.ForkedError())
+
+
+def test_a_reason_has_a_class_below_that_of_its_status() -> None:
+    known = errors.BY_REASON["FLOW_NOT_FOUND"]
+    assert type(request_error("NOT_FOUND", "x", reason="FLOW_NOT_FOUND")) is known is errors.FlowNotFound
+    assert errors.__all__ == sorted(kind.__name__ for kind in errors.BY_REASON.values())
+    # A newer server's reason, and one that came with another status.
+    assert type(request_error("NOT_FOUND", "x", reason="MOON_NOT_FOUND")) is NotFound
+    assert type(request_error("ABORTED", "x", reason="FLOW_NOT_FOUND")) is Aborted
+
+
+@pytest.mark.parametrize("reason", sorted(errors.BY_REASON))
+def test_the_docstring_of_a_class_is_the_contracts_word(reason: str) -> None:
+    lines = (errors.BY_REASON[reason].__doc__ or "").split("\n")
+    assert len(lines) >= 5
+    assert "Remedy: " in "\n".join(lines)

@@ -15,6 +15,7 @@ from stepgres_worker._watchdog import Watchdog
 from stepgres_worker.testing import FakeTransport
 
 
+@pytest.mark.slow  # a third of a lease
 async def test_a_blocking_coroutine_is_named_with_its_line(caplog: pytest.LogCaptureFixture) -> None:
     fake = FakeTransport()
     worker = Worker(transport=fake)
