@@ -13,6 +13,8 @@ from tests.support.cluster import Cluster, open_cluster
 
 # Read once, when gRPC is first imported: its notes on connections that tests cut are noise among the results.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# Its handlers of forks crash in the child when a server is started beside a busy client.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,7 +45,7 @@ def pg_cluster(request: pytest.FixtureRequest, _clean_environment: None) -> Iter
         kind = "url" if os.environ.get("DATABASE_URL") else "embedded"
     with open_cluster(kind) as cluster:
         yield cluster
-        cluster.drop_template()
+        cluster.close()
 
 
 @pytest.fixture

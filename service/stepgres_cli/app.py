@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from stepgres_cli.commands import dev, doctor, flow, handler, health, migrate, plan, queue, run, serve, worker
+from stepgres_cli.commands import (
+    conformance,
+    dev,
+    doctor,
+    flow,
+    handler,
+    health,
+    migrate,
+    plan,
+    queue,
+    run,
+    serve,
+    worker,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +53,7 @@ app.command()(serve.serve)
 app.command()(migrate.migrate)
 app.command()(health.health)
 app.command()(doctor.doctor)
+app.command()(conformance.conformance)
 for command in (plan.apply, plan.validate, plan.schema, plan.graph, plan.stats):
     flow.app.command()(command)
 app.add_typer(flow.app, name="flow")

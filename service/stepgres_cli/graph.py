@@ -67,6 +67,8 @@ def draw(nodes: Sequence[Node]) -> str:
     │ ● links (map)
     ├─╯
     ● report
+
+    An empty line stands between steps that do not need each other.
     """
     ordered = sort_nodes(nodes)
     needed_by: dict[str, list[str]] = {node.slug: [] for node in ordered}
@@ -101,6 +103,8 @@ class _Rails:
         self._rails: list[str | None] = []
         self.lines: list[str] = []
         self.width = 0
+        #: Column of the step drawn last, if nothing needs it.
+        self._ended: int | None = None
 
     def step(self, slug: str, label: str, needed_by: Sequence[str]) -> None:
         """Draws a step: its rails join, and those to the steps that need it part."""
@@ -111,7 +115,11 @@ class _Rails:
             self._across(column, mine[1:], "╯", "┴")
             for joined in mine[1:]:
                 self._rails[joined] = None
+        elif column == self._ended:
+            # Right below it a step of its own would look as if it needed it.
+            self._draw({column: " "}, "")
         self._draw({column: "●"}, f" {label}")
+        self._ended = None if needed_by else column
         self._rails[column] = needed_by[0] if needed_by else None
         new = []
         for other in needed_by[1:]:

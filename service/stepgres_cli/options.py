@@ -36,8 +36,12 @@ OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people
 PageSize = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="List at most so many.")]
 
 
-def connect(target: str | None) -> Client:
+def connect(target: str | None, *, timeout_s: float = 30.0) -> Client:
     """A client of the coordinator; use it in a `with` block.
+
+    Args:
+        target: its address; None = the one that `stepgres dev` serves.
+        timeout_s: deadline of each call, in seconds.
 
     Raises:
         CliError: the address is none, or nobody listens there. Asked here and not left to the first call, since the client would try again
@@ -47,7 +51,7 @@ def connect(target: str | None) -> Client:
 
     address = target or DEFAULT_TARGET
     try:
-        client = Client(address)
+        client = Client(address, timeout_s=timeout_s)
     except ValueError as error:
         raise usage(f"--target or STEPGRES_TARGET: {str(error).removeprefix('target: ')}.") from error
     probe(address)

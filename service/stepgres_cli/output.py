@@ -125,6 +125,11 @@ def seconds(value: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def elapsed(start: datetime.datetime | None, end: datetime.datetime | None) -> float | None:
     """Seconds from start to end, or to now; None when it has not started. The clocks of two machines may differ."""
     if start is None:

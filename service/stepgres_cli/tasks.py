@@ -65,12 +65,19 @@ def print_tasks(tasks: Sequence[TaskSnapshot]) -> None:
                 task.worker,
                 short_time(task.start_time),
                 seconds(elapsed(task.start_time, task.end_time)) if task.status.value != "queued" else "",
-                f"{task.progress:.0%} {task.progress_message}".strip() if task.progress else "",
+                _progress(task),
             )
             for task in tasks
         ),
         empty="no such tasks; a step gets its tasks when its dependencies are done.",
     )
+
+
+def _progress(task: TaskSnapshot) -> str:
+    # The last report is seldom 100 %: beside a task that has completed it would look unfinished.
+    if task.status.value == "completed" or not (task.progress or task.progress_message):
+        return ""
+    return f"{task.progress or 0.0:.0%} {task.progress_message}".strip()
 
 
 def print_task(task: TaskSnapshot) -> None:

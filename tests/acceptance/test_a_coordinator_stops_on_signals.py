@@ -26,7 +26,7 @@ def address(running: Running) -> str:
     return found.group(1) or found.group(2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_with_0(database, number):
     with serve(database) as running:
         target = address(running)

@@ -23,7 +23,7 @@ def said(target: str) -> str:
     return str(json.loads(answer.stdout.splitlines()[-1])["output"]["say"])
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_change_of_the_code_starts_the_worker_again_and_a_mistake_waits_for_the_next(
     tmp_path: Path, processes: int
 ) -> None:

@@ -10,7 +10,11 @@ from tests.acceptance.processes import REPOSITORY, STEPGRES, Running, start_dev,
 
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGINT, signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
     ids=lambda number: number.name,
 )
 def test_a_signal_ends_everything_cleanly(number):
@@ -21,12 +25,14 @@ def test_a_signal_ends_everything_cleanly(number):
         assert "Traceback" not in dev.output()
 
 
+@pytest.mark.slow
 def test_a_kill_9_ends_the_database_too():
     dev, _ = start_dev()
     with dev:
         assert dev.end(signal.SIGKILL) == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_connected_worker_does_not_hold_dev_up():
     dev, target = start_dev()
     hello = REPOSITORY / "examples" / "python" / "hello"

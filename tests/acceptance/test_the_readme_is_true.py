@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
 import sys
+
+import psycopg
+import pytest
 
 from tests.acceptance.processes import REPOSITORY, Running, environment, start_dev, stepgres
 
@@ -57,8 +61,9 @@ def test_every_file_that_the_documents_link_to_exists():
     assert not missing
 
 
+@pytest.mark.slow
 def test_the_longer_quickstart_defines_serves_and_runs(tmp_path):
-    """Its commands, its SQL-free way of defining, its worker module, and its client in Python."""
+    """Its commands, its SQL at the address that `stepgres dev` tells, its worker module, and its client in Python."""
     shell, python = blocks("sh", QUICKSTART), blocks("python", QUICKSTART)
     (tmp_path / "my_module.py").write_text(python[0])
     (tmp_path / "input.json").write_text("{}")
@@ -67,6 +72,12 @@ def test_the_longer_quickstart_defines_serves_and_runs(tmp_path):
         env = environment(STEPGRES_TARGET=target)
         define = "".join(block for block in shell if "flow create" in block)
         subprocess.run(["sh", "-ec", define], check=True, env=env, timeout=60, capture_output=True)
+        database = dev.wait_for(r"PostgreSQL: (\S+)").group(1)
+        with psycopg.connect(database, autocommit=True) as conn:
+            for statement in blocks("sql", QUICKSTART)[0].splitlines():
+                conn.execute(statement)
+        told = stepgres("flow", "get", "ai3", "--output", "json", target=target).stdout
+        assert [step["step_type"] for step in json.loads(told)["steps"]] == ["single", "map"]
         serve = next(block for block in shell if "worker run" in block)
         with Running("sh", "-c", f"exec {serve}", cwd=tmp_path, STEPGRES_TARGET=target) as worker:
             run = next(block for block in shell if "run start" in block)

@@ -15,7 +15,10 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_processes_that_are_still_importing_end_as_asked(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "slow.py").write_text(IMPORTING)
     command = [*STEPGRES, "worker", "run", "slow:worker", "--processes", "2"]

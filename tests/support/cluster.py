@@ -31,6 +31,7 @@ class Cluster:
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
         self._template: str | None = None
+        self._admin: psycopg.Connection[tuple[object, ...]] | None = None
 
     def dsn(self, database: str) -> str:
         """Address of another database of this server."""
@@ -56,24 +57,30 @@ class Cluster:
         """Remove a database of ours, whoever is still connected."""
         self._drop(str(conninfo_to_dict(dsn)["dbname"]))
 
-    def drop_template(self) -> None:
-        """Remove the template, at the end of the session."""
+    def close(self) -> None:
+        """Remove the template and disconnect, at the end of the session."""
         if self._template is not None:
             self._drop(self._template)
             self._template = None
+        if self._admin is not None:
+            self._admin.close()
 
     def _create(self, template: str | None) -> str:
         name = f"{self.prefix}_{next(self._numbers)}"
         statement = sql.SQL("create database {} template {}").format(
             sql.Identifier(name), sql.Identifier(template or "template0")
         )
-        with psycopg.connect(self.admin_dsn, autocommit=True) as conn:
-            conn.execute(statement)
+        self._execute(statement)
         return name
 
     def _drop(self, name: str) -> None:
-        with psycopg.connect(self.admin_dsn, autocommit=True) as conn:
-            conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        self._execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def _execute(self, statement: sql.Composed) -> None:
+        # Kept open: to connect takes longer than to make a database.
+        if self._admin is None or self._admin.closed:
+            self._admin = psycopg.connect(self.admin_dsn, autocommit=True)
+        self._admin.execute(statement)
 
 
 @contextmanager

@@ -26,6 +26,8 @@ class PgProxy:
         self.answers = True
         #: False: new connections are closed at once.
         self.accepts = True
+        #: How many were.
+        self.refused = 0
         #: Texts in what is asked, such as the name of a function, that keep it from the server until they are removed.
         self.holds: set[bytes] = set()
         #: The texts that have kept something.
@@ -53,6 +55,7 @@ class PgProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.accepts:
+            self.refused += 1
             writer.transport.abort()
             return
         if self._host.startswith("/"):

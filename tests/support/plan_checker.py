@@ -15,8 +15,53 @@ _RANGES = {
 }
 
 
+_INT32 = {"max_attempts", "timeout_s", "base_delay_s", "max_delay_s", "initial_tasks"}
+_TEXT = {"slug", "handler", "queue"}
+_FLOW = {"slug", "steps", "max_attempts", "timeout_s", "base_delay_s", "max_delay_s", "queue", "new_version"}
+_STEP = (_INT32 | _TEXT | {"depends_on", "step_type", "params"}, {"dependsOn": "depends_on"})
+
+
 def is_valid(plan: dict[str, Any]) -> bool:
     """Whether CreateFlow must accept a plan of a new flow."""
+    return _has_form(plan) and _is_right(
+        {**plan, "steps": [{_STEP[1].get(name, name): step[name] for name in step} for step in plan.get("steps", [])]}
+    )
+
+
+def _has_form(plan: dict[str, Any]) -> bool:
+    steps = plan.get("steps", [])
+    return (
+        set(plan) <= _FLOW
+        and isinstance(steps, list)
+        and isinstance(plan.get("new_version", False), bool)
+        and _has_types(plan)
+        and all(isinstance(step, dict) and _is_shaped(step) for step in steps)
+    )
+
+
+def _has_types(owner: dict[str, Any]) -> bool:
+    return all(
+        type(value) is int and abs(value) < 2**31 if name in _INT32 else isinstance(value, str)
+        for name, value in owner.items()
+        if name in _INT32 | _TEXT
+    )
+
+
+def _is_shaped(step: dict[str, Any]) -> bool:
+    names = [_STEP[1].get(name, name) for name in step]
+    needs = step.get("dependsOn", step.get("depends_on", []))
+    return (
+        set(names) <= _STEP[0]
+        and len(set(names)) == len(names)
+        and _has_types(step)
+        and isinstance(needs, list)
+        and all(isinstance(slug, str) for slug in needs)
+        and isinstance(step.get("params", {}), dict)
+        and step.get("step_type", "single") in ("single", "map", "STEP_TYPE_SINGLE", "STEP_TYPE_MAP")
+    )
+
+
+def _is_right(plan: dict[str, Any]) -> bool:
     steps = plan.get("steps", [])
     slugs = [step.get("slug", "") for step in steps]
     return (
@@ -39,7 +84,7 @@ def _has_options(owner: dict[str, Any]) -> bool:
 
 def _is_step(step: dict[str, Any], slugs: set[str]) -> bool:
     needs = step.get("depends_on", [])
-    is_map = step.get("step_type") == "STEP_TYPE_MAP"
+    is_map = step.get("step_type") in ("map", "STEP_TYPE_MAP")
     handler = step.get("handler", "")
     return (
         _is_slug(step.get("slug", ""))

@@ -33,6 +33,8 @@ class Statement:
     scans: tuple[Scan, ...]
     #: Pages read, cached or not.
     buffers: int
+    #: Rows that its nodes gave and threw away, those that read no table too.
+    rows: int
 
 
 @asynccontextmanager
@@ -75,7 +77,7 @@ def _statement(explained: dict[str, Any]) -> Statement:
             table=node["Relation Name"],
             index=node.get("Index Name"),
             condition=node.get("Index Cond", ""),
-            rows=round(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))),
+            rows=_rows(node),
         )
         for node in _nodes(plan)
         if "Relation Name" in node and node["Node Type"] != "ModifyTable"
@@ -84,7 +86,13 @@ def _statement(explained: dict[str, Any]) -> Statement:
         text=" ".join(explained["Query Text"].split()),
         scans=scans,
         buffers=plan.get("Shared Hit Blocks", 0) + plan.get("Shared Read Blocks", 0),
+        rows=sum(_rows(node) for node in _nodes(plan)),
     )
+
+
+def _rows(node: dict[str, Any]) -> int:
+    removed = sum(node.get(f"Rows Removed by {by}", 0) for by in ("Filter", "Join Filter"))
+    return round(node["Actual Loops"] * (node["Actual Rows"] + removed))
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

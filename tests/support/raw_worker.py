@@ -80,10 +80,10 @@ class RawWorker:
         """Asks for tasks."""
         self.send(credit_grant=worker_pb2.CreditGrant(credits=credits))
 
-    def complete(self, *tasks: worker_pb2.LeasedTask, output: bytes = b"1") -> None:
-        """Sends results."""
+    def complete(self, *tasks: worker_pb2.LeasedTask, output: bytes = b"1", credits: int = 0) -> None:
+        """Sends results, and asks for more tasks in the same frame."""
         results = [worker_pb2.Result(token=task.token, completed=worker_pb2.Completed(output=output)) for task in tasks]
-        self.send(result_batch=worker_pb2.ResultBatch(results=results))
+        self.send(result_batch=worker_pb2.ResultBatch(results=results, credits=credits))
 
     def fail(self, *tasks: worker_pb2.LeasedTask, **failed: Any) -> None:
         """Sends failures."""

@@ -11,6 +11,8 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg.rows import namedtuple_row
 
+from tests.support.invariants import Message, assert_invariants, messages
+
 Connection = psycopg.AsyncConnection[Any]
 
 
@@ -183,81 +185,10 @@ class Transitions:
         )  # fmt: skip
         return {row.step_slug: row.status for row in rows}
 
-    async def messages(self) -> list[tuple[int, int, UUID, int, int]]:
-        """Every message: (queue, message, run, step, task)."""
-        found = []
-        for (queue_id,) in await self.rows("select queue_id from pgflow.queues"):
-            rows = await self.rows(f"select msg_id, message from pgmq.q_pgflow_{int(queue_id)}")
-            found += [(queue_id, m.msg_id, UUID(m.message["r"]), m.message["s"], m.message["i"]) for m in rows]
-        return found
+    async def messages(self) -> list[Message]:
+        """Every message of every queue."""
+        return await messages(self.conn)
 
     async def assert_invariants(self) -> None:
         """Everything that must hold between any two transactions."""
-        for name, query in _NEVER.items():
-            found = await self.rows(query)
-            assert not found, f"{name}: {found[:5]}"
-        runnable = {
-            (row.queue_id, row.message_id, row.run_id, row.step_index, row.task_index)
-            for row in await self.rows(_RUNNABLE)
-        }
-        messages = await self.messages()
-        assert len(messages) == len(set(messages)) == len(runnable), (len(messages), len(runnable))
-        assert set(messages) == runnable
-
-
-_NEVER = {
-    "open work under a terminal run": """
-        select r.run_id, r.status, t.step_index, t.task_index, t.status as task_status from pgflow.runs as r
-        join pgflow.step_tasks as t using (run_id)
-        where r.status <> 'started' and t.status in ('queued', 'started')""",
-    "an open step under a terminal run": """
-        select r.run_id, r.status, s.step_index, s.status as step_status from pgflow.runs as r join pgflow.step_states as s using (run_id)
-        where r.status <> 'started' and s.status in ('created', 'started')""",
-    "a started run without anything open": """
-        select r.run_id from pgflow.runs as r where r.status = 'started' and not exists (
-            select from pgflow.step_tasks as t where t.run_id = r.run_id and t.status in ('queued', 'started')
-        ) and not exists (select from pgflow.map_expansions as e where e.run_id = r.run_id)""",
-    "remaining_steps that does not count the steps": """
-        select r.run_id, r.remaining_steps from pgflow.runs as r where r.remaining_steps <> (
-            select count(*) from pgflow.step_states as s where s.run_id = r.run_id and s.status <> 'completed')""",
-    "remaining_tasks that does not count the tasks": """
-        select s.run_id, s.step_index, s.remaining_tasks from pgflow.step_states as s
-        where s.initial_tasks is not null and s.status <> 'created' and s.remaining_tasks <> s.initial_tasks - (
-            select count(*) from pgflow.step_tasks as t
-            where t.run_id = s.run_id and t.step_index = s.step_index and t.status = 'completed')""",
-    "remaining_deps that does not count the dependencies": """
-        select s.run_id, s.step_index, s.remaining_deps from pgflow.step_states as s join pgflow.runs as r using (run_id)
-        where r.status = 'started' and s.remaining_deps <> (
-            select count(*) from pgflow.workflow_step_dependencies_def as e
-            join pgflow.step_states as d on d.run_id = s.run_id and d.step_index = e.dep_index
-            where e.version_id = r.version_id and e.step_index = s.step_index and d.status <> 'completed')""",
-    "output_bytes that do not count the outputs": """
-        select s.run_id, s.step_index, s.output_bytes from pgflow.step_states as s join pgflow.runs as r using (run_id)
-        where r.status = 'started' and s.output_bytes <> coalesce(octet_length(s.output::text), (
-            select sum(octet_length(t.output::text)) from pgflow.step_tasks as t
-            where t.run_id = s.run_id and t.step_index = s.step_index), 0)""",
-    "input_bytes that do not count the outputs of the dependencies": """
-        select s.run_id, s.step_index, s.input_bytes from pgflow.step_states as s join pgflow.runs as r using (run_id)
-        where r.status = 'started' and s.input_bytes <> octet_length(r.input::text) + (
-            select coalesce(sum(d.output_bytes), 0) from pgflow.workflow_step_dependencies_def as e
-            join pgflow.step_states as d on d.run_id = s.run_id and d.step_index = e.dep_index
-            where e.version_id = r.version_id and e.step_index = s.step_index and d.status = 'completed')""",
-    "a map's window that is not as wide as it should be": """
-        select s.run_id, s.step_index, s.next_index from pgflow.step_states as s
-        where s.is_map and s.status = 'started' and s.next_index <> least(
-            s.expanded_count, s.initial_tasks - s.remaining_tasks + 1000)""",
-    "a session on a task that is not started": """
-        select * from pgflow.step_tasks where (session_id is not null) <> (status = 'started')""",
-    "a step newer than its run": """
-        select s.* from pgflow.step_states as s join pgflow.runs as r using (run_id) where s.revision > r.revision""",
-    "attempts beyond the limit": """
-        select t.* from pgflow.step_tasks as t join pgflow.runs as r using (run_id)
-        join pgflow.workflow_versions as v using (version_id)
-        where t.failures > v.max_attempts""",
-}
-
-_RUNNABLE = """
-    select r.queue_id, t.message_id, t.run_id, t.step_index, t.task_index
-    from pgflow.step_tasks as t join pgflow.step_states as s using (run_id, step_index)
-    join pgflow.routes as r using (route_id)
-    where t.status = 'queued' and t.available_at is null and (not s.is_map or t.task_index < s.next_index)"""
+        await assert_invariants(self.conn)

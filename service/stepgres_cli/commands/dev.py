@@ -54,7 +54,7 @@ def dev(
             settings = load_settings(database_url=postgres.dsn(), listen=address, **_quiet(), **_prompt())
             serve_until_stopped(
                 settings,
-                on_ready=lambda: say_to_people(greeting(address, folder)),
+                on_ready=lambda: say_to_people(greeting(address, folder, postgres.dsn())),
                 on_drain=lambda: say_to_people("\nstopping … (Ctrl-C again to stop at once)"),
             )
     except KeyboardInterrupt:
@@ -103,11 +103,12 @@ def say_to_people(text: str) -> None:
         print(text, flush=True)
 
 
-def greeting(address: str, folder: Path | None) -> str:
+def greeting(address: str, folder: Path | None, database: str) -> str:
     """What a person needs next."""
     target = "" if address == DEFAULT_LISTEN else f" --target {address}"
     kept = f"data in {folder}" if folder is not None else "nothing is kept"
     return f"""stepgres is ready at {address} ({kept}). Ctrl-C stops it.
+PostgreSQL: {database}
 
 Next, in another terminal, in the folder examples/python/hello:
   stepgres worker run hello:worker{target}

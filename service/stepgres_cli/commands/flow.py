@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stepgres_cli.completion import complete_flow
 from stepgres_cli.errors import usage
-from stepgres_cli.flowfile import parse_step, read_flow_file
+from stepgres_cli.flowfile import apply_plan, parse_step, read_plan
 from stepgres_cli.inputs import read_object
 from stepgres_cli.options import Output, OutputOption, PageSize, Target, connect
 from stepgres_cli.output import local_time, print_facts, print_json, print_list, print_table
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Define flows, look at them, delete them.")
 
-Slug = Annotated[str, typer.Argument(metavar="FLOW", help="Slug of the flow.")]
+Slug = Annotated[str, typer.Argument(metavar="FLOW", help="Slug of the flow.", autocompletion=complete_flow)]
 MaxAttempts = Annotated[int | None, typer.Option(min=1, max=1000, help="Failures until a task fails for good.")]
 Timeout = Annotated[int | None, typer.Option(metavar="SECONDS", min=1, help="How long an attempt may take.")]
 BaseDelay = Annotated[int | None, typer.Option(metavar="SECONDS", min=0, help="Delay before the first retry.")]
@@ -52,16 +53,21 @@ def create(
     typed = [*(parse_step(text, "single") for text in step or ()), *(parse_step(text, "map") for text in map_ or ())]
     if file is not None and typed:
         raise usage("--step and --map: the steps come from --file; give one or the other.")
-    body: dict[str, Any] = read_flow_file(file) if file is not None else {"steps": typed}
     options = {
         "slug": slug, "max_attempts": max_attempts, "timeout_s": timeout, "base_delay_s": base_delay,
-        "max_delay_s": max_delay, "queue": queue or None, "new_version": new_version or None,
+        "max_delay_s": max_delay, "queue": queue or None,
     }  # fmt: skip
-    body |= {name: value for name, value in options.items() if value is not None}
+    body: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if file is not None:
+        body = {**read_plan(file), **body}
+        new_version = new_version or body.get("new_version") is True
     if not body.get("slug"):
         raise usage("FLOW: missing; name the flow on the command line or as `slug` in the file.")
     with connect(target) as client:
-        flow = client.create_flow(body.pop("slug"), **body)
+        if file is None:
+            flow = client.create_flow(str(body.pop("slug")), typed, **body, new_version=new_version)
+        else:
+            flow = apply_plan(client, file, body, new_version=new_version)
     if output is not Output.TABLE:
         print_json(flow.to_dict(), output)
         return

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stepgres_cli.completion import complete_flow
 from stepgres_cli.errors import Exit, say, usage
-from stepgres_cli.flowfile import read_flow_file, read_plan
+from stepgres_cli.flowfile import apply_plan, read_plan
 from stepgres_cli.options import Output, OutputOption, Target, connect
-from stepgres_cli.output import elapsed, print_json, print_table, seconds
+from stepgres_cli.output import counted, elapsed, print_json, print_table, seconds
 
 if TYPE_CHECKING:
     from stepgres_cli.graph import Node
@@ -47,29 +48,35 @@ def apply(
 
     Runs stay on the version they started with. Example: stepgres flow apply -f etl.yaml
     """
-    bodies = [_named(path) for path in files]
+    plans = [(path, _named(path)) for path in files]
     with connect(target) as client:
-        flows = [client.create_flow(body.pop("slug"), **{**body, "new_version": True}) for body in bodies]
-    for flow in flows:
-        if output is not Output.TABLE:
-            print_json(flow.to_dict(), output)
-        elif not flow.created:
-            print(f"flow {flow.slug} v{flow.version}: unchanged")
-        else:
-            print(f"flow {flow.slug} v{flow.version}: {'created' if flow.version == 1 else 'new version'}")
+        for path, plan in plans:
+            _print_applied(apply_plan(client, path, plan, new_version=True), output)
+
+
+def _print_applied(flow: FlowInfo, output: Output) -> None:
+    if output is not Output.TABLE:
+        print_json(flow.to_dict(), output)
+    elif not flow.created:
+        print(f"flow {flow.slug} v{flow.version}: unchanged")
+    else:
+        print(f"flow {flow.slug} v{flow.version}: {'created' if flow.version == 1 else 'new version'}")
 
 
 def _named(path: str) -> dict[str, Any]:
-    body = read_flow_file(path)
-    if not body.get("slug"):
+    plan = read_plan(path)
+    if not plan.get("slug"):
         raise usage(f"{path}: slug: missing; name the flow, or run it as it is with `stepgres run plan`.")
-    return body
+    return plan
 
 
 def validate(
     file: File,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Print the file with every fix applied, as JSON; faults go to standard error.")
+        bool,
+        typer.Option(
+            "--fix", help="Print the file with every fix of an error applied, as JSON; faults go to standard error."
+        ),
     ] = False,
     inline: Annotated[
         bool, typer.Option("--inline", help="It is a plan for `run plan`: without slug, handlers named like steps.")
@@ -77,25 +84,30 @@ def validate(
     target: Target = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Say everything that is wrong with a flow file, and what to do: 0 it is valid, 1 it is not. Stores nothing."""
+    """Say everything that is wrong with a flow file, and what to do. Stores nothing.
+
+    0 it is valid, 1 it is not, 2 it cannot be read as an object in JSON or YAML.
+    """
     plan = read_plan(file)
     with connect(target) as client:
-        try:
-            found = client.validate_flow(plan, inline=inline)
-        except ValueError as error:
-            raise usage(f"--file: {file}: {error}") from error
+        found = client.validate_flow(plan, inline=inline)
+    fixed = _mended(plan, found) if fix else None
     if output is not Output.TABLE:
-        print_json(found.to_dict(), output)
+        print_json(found.to_dict() | ({"fixed": fixed} if fix else {}), output)
     else:
         _print_validation(file, found, to_people=fix)
     if not inline and not plan.get("slug"):
         say("It has no slug: as a plan for `stepgres run plan` it is checked with --inline.")
-    if fix:
-        from stepgres_worker import apply_patch
-
-        print_json(apply_patch(plan, found.fix), Output.JSON)
+    if fix and output is Output.TABLE:
+        print_json(fixed, Output.JSON)
     if not found.ok:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _mended(plan: dict[str, Any], found: Validation) -> Any:
+    from stepgres_worker import apply_patch
+
+    return apply_patch(plan, found.fix)
 
 
 def _print_validation(file: str, found: Validation, *, to_people: bool) -> None:
@@ -103,12 +115,13 @@ def _print_validation(file: str, found: Validation, *, to_people: bool) -> None:
     for violation in found.violations:
         tell(f"error: {violation.message}{' [fix]' if violation.fix else ''}")
     for warning in found.warnings:
-        tell(f"warning: {warning.message}{' [fix]' if warning.fix else ''}")
+        # Without the mark: --fix leaves alone what a worker that starts tomorrow may serve.
+        tell(f"warning: {warning.message}")
     if found.ok:
-        tell(f"{file}: valid, {len(found.warnings)} warnings")
+        tell(f"{file}: valid, {counted(len(found.warnings), 'warning')}")
     elif not to_people:
         fixed = sum(bool(violation.fix) for violation in found.violations)
-        tell(f"{file}: {len(found.violations)} errors, of which --fix mends {fixed}")
+        tell(f"{file}: {counted(len(found.violations), 'error')}, of which --fix mends {fixed}")
 
 
 def schema(
@@ -125,7 +138,10 @@ def schema(
 
 
 def graph(
-    flow: Annotated[str | None, typer.Argument(metavar="FLOW", help="Slug; needed without --file.")] = None,
+    flow: Annotated[
+        str | None,
+        typer.Argument(metavar="FLOW", help="Slug; needed without --file.", autocompletion=complete_flow),
+    ] = None,
     *,
     file: Annotated[str | None, typer.Option("--file", "-f", help="A flow file instead; - reads stdin.")] = None,
     version: Annotated[int, typer.Option(min=0, help="Version.", show_default="the latest")] = 0,
@@ -144,9 +160,17 @@ def graph(
 def _nodes_of_file(path: str) -> list[Node]:
     from stepgres_cli.graph import Node
 
+    steps = read_plan(path).get("steps") or []
+    if not isinstance(steps, list) or not all(isinstance(step, dict) and step.get("slug") for step in steps):
+        raise usage(f"--file: {path}: steps: a list of steps, each with a slug, is needed; `flow validate` says more.")
     return [
-        Node(step.slug, tuple(step.depends_on), step.step_type == "map", step.handler)
-        for step in read_flow_file(path)["steps"]
+        Node(
+            str(step["slug"]),
+            tuple(map(str, depends_on)) if isinstance(depends_on := step.get("depends_on"), list) else (),
+            step.get("step_type") in ("map", "STEP_TYPE_MAP"),
+            step.get("handler") or "",
+        )
+        for step in steps
     ]
 
 
@@ -168,7 +192,7 @@ def _nodes_of_flow(slug: str, version: int, target: str | None) -> list[Node]:
 
 
 def stats(
-    flow: Annotated[str, typer.Argument(metavar="FLOW", help="Slug of the flow.")],
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help="Slug of the flow.", autocompletion=complete_flow)],
     by: Annotated[By, typer.Option("--by", help="What to group the runs by.")] = By.VERSION,
     last: Annotated[int, typer.Option("--last", min=1, max=100_000, help="Look at the newest so many runs.")] = 1000,
     target: Target = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stepgres_cli.completion import complete_flow, complete_run
 from stepgres_cli.errors import CliError, Exit, say, usage
 from stepgres_cli.flowfile import read_plan
 from stepgres_cli.inputs import read_json
@@ -41,12 +42,17 @@ InputArgument = Annotated[str | None, typer.Argument(metavar="INPUT", help="JSON
 WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Follow it; the exit code tells how it ended.")]
 KeyOption = Annotated[str | None, typer.Option(help="Idempotency key: the same key starts nothing twice.")]
 ScopeOption = Annotated[str, typer.Option(help="Only workers of this scope get its tasks.", show_default=False)]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, or a unique part of its beginning or end.")]
+RunId = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="Id of the run, or a unique part of its beginning or end.", autocompletion=complete_run
+    ),
+]
 
 
 @app.command()
 def start(
-    flow: Annotated[str, typer.Argument(metavar="FLOW", help="Slug of the flow.")],
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help="Slug of the flow.", autocompletion=complete_flow)],
     input_: InputArgument = None,
     watch: WatchOption = False,
     key: KeyOption = None,
@@ -147,7 +153,7 @@ def _hints(client: Client, run: Run, view: View) -> Iterator[None]:
                 snapshot = run.get(full=False)
                 steps = [step.step for step in snapshot.steps.values() if step.unserved]
                 if steps:
-                    names = ", ".join(steps)
+                    names = ", ".join(_with_handlers(client, snapshot, steps))
                     note(names, f"no worker serves {names}; start one with `stepgres worker run MODULE:ATTR`.")
                 for key, line in waiting_retries(client, run.id):
                     note(key, line)
@@ -159,6 +165,14 @@ def _hints(client: Client, run: Run, view: View) -> Iterator[None]:
     finally:
         ended.set()
         looking.join(1.0)  # a remark under way comes before what follows, or not at all
+
+
+def _with_handlers(client: Client, run: RunSnapshot, steps: list[str]) -> list[str]:
+    """`tell (handler send_mail)`: what a worker has to serve is the handler, which need not be called like the step."""
+    handlers: dict[str, str] = {}
+    with contextlib.suppress(Exception):  # deleted meanwhile, or out of reach: the steps alone say something too
+        handlers = {step.slug: step.handler for step in client.get_flow(run.flow, version=run.version).steps}
+    return [f"{step} (handler {handlers[step]})" if step in handlers else step for step in steps]
 
 
 def _follow_for_programs(run: Run, output: Output) -> Exit:
@@ -182,19 +196,26 @@ def exit_code(run: RunSnapshot) -> Exit:
 
 
 def _say_error(run: RunSnapshot) -> None:
+    say(f"error: {_error_text(run)}")
+    if run.error is not None and run.error.code:
+        say(f"reason: {run.error.code}")
+
+
+def _error_text(run: RunSnapshot) -> str:
+    """Where a run failed, why and in which attempt; empty when it did not."""
     error = run.error
     if error is None:
-        return
+        return ""
     where = f"{error.step}[{error.task_index}]: " if error.step else ""
     attempt = f" (attempt {error.attempt})" if error.attempt else ""
-    say(f"error: {where}{error.message}{attempt}")
-    if error.code:
-        say(f"reason: {error.code}")
+    return f"{where}{error.message}{attempt}"
 
 
 @app.command("list")
 def list_runs(
-    flow: Annotated[str, typer.Option(help="Only runs of this flow.", show_default=False)] = "",
+    flow: Annotated[
+        str, typer.Option(help="Only runs of this flow.", show_default=False, autocompletion=complete_flow)
+    ] = "",
     status: Annotated[
         str, typer.Option(help="Only runs in this status: started, completed, failed, cancelled.", show_default=False)
     ] = "",
@@ -240,8 +261,6 @@ def get(run_id: RunId, target: Target = None, output: OutputOption = Output.TABL
     for line in retries:
         print(line)
     print_facts(_facts(run))
-    if run.error is not None:
-        _say_error(run)
 
 
 def _facts(run: RunSnapshot) -> list[tuple[str, Any]]:
@@ -252,6 +271,8 @@ def _facts(run: RunSnapshot) -> list[tuple[str, Any]]:
         ("ended", run.end_time),
         ("input", pretty_payload(run.input_json, max_lines=10) if run.input_json is not None else None),
         ("output", pretty_payload(run.output_json) if run.output_json is not None else None),
+        ("error", _error_text(run)),
+        ("reason", run.error.code if run.error is not None else None),
     ]
 
 
@@ -313,7 +334,10 @@ def cancel(
 
 @app.command()
 def retry(
-    run_ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids of the runs, or unique parts of them.")],
+    run_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Ids of the runs, or unique parts of them.", autocompletion=complete_run),
+    ],
     target: Target = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
