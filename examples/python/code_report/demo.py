@@ -46,7 +46,7 @@ def main() -> int:
     options.add_argument("folder", nargs="?", default=sysconfig.get_paths()["stdlib"], help="a folder of Python files")
     source = str(Path(options.parse_args().folder).resolve())
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     started = time.monotonic()
     folder = make_folder()
     try:
@@ -74,7 +74,8 @@ def make_folder() -> Path:
     return folder
 
 
-def _interrupt(_number: int, _frame: object) -> NoReturn:
+def interrupt(_number: int, _frame: object) -> NoReturn:
+    """A signal that ends the demo ends it as Ctrl-C does."""
     raise KeyboardInterrupt
 
 

@@ -26,12 +26,17 @@ class Fleet:
     #: Children in the order of their start.
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, name: str, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *words: str, cwd: Path = HERE, **environment: str) -> subprocess.Popen[bytes]:
         """Run `stepgres …` with this environment on top of ours."""
+        command = (sys.executable, "-m", "stepgres_cli", *words, "--stop-with-stdin")
+        return self.run(name, *command, cwd=cwd, **environment)
+
+    def run(self, name: str, *command: str, cwd: Path = HERE, **environment: str) -> subprocess.Popen[bytes]:
+        """Run a command that stops when its standard input closes; `name` is that of its log."""
         with (self.folder / f"{name}.log").open("wb") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "stepgres_cli", *words, "--stop-with-stdin"],
-                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=HERE, start_new_session=True,
+                command,
+                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=cwd, start_new_session=True,
                 env={**os.environ, **environment},
             )  # fmt: skip
         self.children.append(child)

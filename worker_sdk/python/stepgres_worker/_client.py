@@ -11,10 +11,10 @@ from stepgres.v1 import flow_pb2, run_pb2
 
 from . import _convert, _rpc
 from ._clock import full_jitter_s
-from ._errors import RequestError, ResourceExhausted, Unavailable
+from ._errors import DeadlineExceeded, RequestError, ResourceExhausted, Unavailable
 from ._flow import Step
 from ._models import Page, RunSpec
-from ._plans import inline_plan, plan_request, start_request, validation
+from ._plans import plan_request, readable, start_request, validation
 from ._run import AsyncRun
 from ._transport import MAX_MESSAGE_BYTES, GrpcTransport
 
@@ -49,7 +49,7 @@ _RUNS_PER_CALL = 1_000
 class AsyncClient:
     """Defines flows; starts, reads, watches, cancels and retries runs. The connection opens at first use.
 
-    Calls that may be repeated are: after UNAVAILABLE, with backoff, until their deadline.
+    Calls that may be repeated are: after UNAVAILABLE and DEADLINE_EXCEEDED, with backoff, until their own deadline.
 
     Args:
         target: host:port or a gRPC target (`dns:///name:port`); None = STEPGRES_TARGET, else 127.0.0.1:50051.
@@ -136,12 +136,15 @@ class AsyncClient:
             inline: judge it as `start_run` and `execute` do when it comes along as their plan: without a slug, its
                 steps' handlers by default their slugs.
 
+        Faults of form, such as a key that plans do not have or a text where a number belongs, are violations like the
+        others. What cannot be read is left out of what is judged.
+
         Raises:
-            ValueError: it is no plan at all: fields are unknown or of the wrong type.
             TypeError: neither a document nor steps.
         """
-        request = flow_pb2.ValidateFlowRequest(flow=inline_plan(plan, ""), inline=inline)
-        return validation(await self.call(_rpc.VALIDATE_FLOW, request))
+        flow, reader = readable(plan)
+        request = flow_pb2.ValidateFlowRequest(flow=flow, inline=inline)
+        return validation(await self.call(_rpc.VALIDATE_FLOW, request), reader)
 
     async def apply_flow(self, plan: Mapping[str, Any], *, new_version: bool = True) -> FlowInfo:
         """Makes a flow as a plan says: created when new, left alone when it has this shape.
@@ -528,7 +531,7 @@ class AsyncClient:
 
 
 def _may_repeat(error: RequestError, repeatable: bool) -> bool:
-    """OVERLOADED was not begun, so anything may be tried again; UNAVAILABLE may have been done already."""
+    """OVERLOADED was not begun, so anything may be tried again; what nobody has answered may have been done already."""
     if isinstance(error, ResourceExhausted):
         return error.reason == "OVERLOADED"
-    return repeatable and isinstance(error, Unavailable)
+    return repeatable and isinstance(error, Unavailable | DeadlineExceeded)

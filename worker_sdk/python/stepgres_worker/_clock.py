@@ -49,7 +49,7 @@ class LoopClock:
         await asyncio.sleep(delay_s)
 
 
-def full_jitter_s(attempt: int, random: Callable[[], float], *, cap_s: float = 10.0) -> float:
+def full_jitter_s(attempt: int, random: Callable[[], float], *, cap_s: float) -> float:
     """Seconds to wait before attempt `attempt` + 1: random between 0 and min(cap, 0.1 s * 2^attempt).
 
     Args:

@@ -60,6 +60,12 @@ def task_status_number(status: TaskStatus | str | None) -> common_pb2.TaskStatus
     return common_pb2.TaskStatus.Value(f"TASK_STATUS_{TaskStatus(status).name if status else 'UNSPECIFIED'}")
 
 
+def reason_name(number: int) -> str:
+    """`INVALID_JSON` of a reason on the wire; one of a later version is told by its number."""
+    known = common_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(number)
+    return known.name.removeprefix("ERROR_REASON_") if known else f"REASON_{number}"
+
+
 def view_number(full: bool | None) -> common_pb2.View.ValueType:
     """A view: with payloads, without, or the call's own default."""
     if full is None:
@@ -280,7 +286,7 @@ def start_result(message: run_pb2.StartRunResult) -> StartResult:
         return StartResult(message.run_id, message.created)
     error = message.error
     code = _CODES.get(error.code, "UNKNOWN")
-    reason = common_pb2.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_") if error.reason else ""
+    reason = reason_name(error.reason) if error.reason else ""
     violations = [FieldViolation(error.field, error.message, reason)] if error.field else []
     return StartResult("", False, request_error(code, error.message, reason=reason, violations=violations))
 

@@ -1,4 +1,4 @@
-"""Every error that the SDK raises.
+"""Every error that the SDK raises; `errors` has a class for each reason, below those of the statuses.
 
 StepgresError
 ├── RequestError                a call was refused: .code .reason .field .violations
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 DETAILS_KEY = "grpc-status-details-bin"
 ERROR_DOMAIN = "stepgres"
+#: Violations that the text of an error tells.
+_MAX_TOLD = 20
 
 
 class StepgresError(Exception):
@@ -251,6 +253,8 @@ _BY_CODE: dict[str, type[RequestError]] = {
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "UNIMPLEMENTED": Unimplemented,
     "UNAVAILABLE": Unavailable,
+    # Not by us, that is a CancelledError: a server that shuts down ends so what it has not begun.
+    "CANCELLED": Unavailable,
     "INTERNAL": InternalError,
     "DATA_LOSS": InternalError,
 }
@@ -265,7 +269,9 @@ def request_error(
     metadata: dict[str, str] | None = None,
     target: str = "",
 ) -> RequestError:
-    """Makes the class that belongs to a status code."""
+    """Makes the class that belongs to a reason, else to a status code."""
+    from .errors import BY_REASON  # its classes are children of ours
+
     kind = _BY_CODE.get(code, RequestError)
     cause = cause_in_words(message) if kind is Unavailable and not reason else ""
     if cause:
@@ -273,10 +279,25 @@ def request_error(
             f"no coordinator answers at {target or 'the target'} ({cause}). Does `stepgres dev` or `stepgres serve` run "
             f"there? Set STEPGRES_TARGET to the host:port of one, or start one: `stepgres dev` serves {DEFAULT_TARGET}."
         )
+    if len(violations) > 1:
+        message = _told(violations)
+    known = BY_REASON.get(reason, kind)
+    if issubclass(known, kind):  # or the reason has come with another status, whose class callers expect then
+        kind = known
     error = kind(message, code=code, reason=reason, violations=violations, metadata=metadata)
     if cause and isinstance(error, Unavailable):
         error.cause = cause
     return error
+
+
+def _told(violations: Sequence[FieldViolation]) -> str:
+    """A line for each: the text of the status has the first one only, and who reads a traceback mends one at a time."""
+    lines = [
+        v.description if v.description.startswith(v.field) else f"{v.field}: {v.description}"
+        for v in violations[:_MAX_TOLD]
+    ]
+    more = len(violations) - len(lines)
+    return "\n".join([*lines, f"and {more} more in .violations"] if more else lines)
 
 
 def from_status(code: str, message: str, details: bytes | None, *, target: str = "") -> RequestError:

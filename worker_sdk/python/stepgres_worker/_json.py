@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import enum
 import json
+import math
 import uuid
 from json import scanner
 from typing import TYPE_CHECKING, Any
@@ -84,10 +85,68 @@ dumps: Callable[[Any], bytes] = _dumps_stdlib if _orjson is None else _dumps_orj
 loads: Callable[[bytes], Any] = _loads_stdlib if _orjson is None else _loads_orjson
 
 
-def encode_input(value: Any) -> bytes:
-    """Encodes an input; `bytes` are JSON already and pass through, None is {}."""
+def encode_input(value: Any, path: str = "input") -> bytes:
+    """Encodes an input; `bytes` are JSON already and pass through, None is {}.
+
+    Raises:
+        TypeError, ValueError: it is not JSON; the message says where in it and what to do.
+    """
     if value is None:
         return b"{}"
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
-    return dumps(value)
+    try:
+        return dumps(value)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(why_not(value, path) or f"{path}: {error}") from None
+
+
+def why_not(value: Any, path: str) -> str:
+    """`input.tags: a set is not JSON; use a list`: the first place in a value that JSON cannot hold; empty: none is found.
+
+    Args:
+        value: what could not be encoded.
+        path: where it stands.
+    """
+    waiting, seen = [(path, value)], set[int]()
+    while waiting:
+        here, item = waiting.pop()
+        if item is None or isinstance(item, str | bool | int) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        inner: list[tuple[str, Any]] = []
+        if isinstance(item, float):
+            if not math.isfinite(item):
+                return f"{here}: {item} is not JSON; use None or a text"
+        elif isinstance(item, dict):
+            for key in item:
+                if not isinstance(key, str | int | float | bool | None):
+                    return f"{here}: {_named(key)} as a key is not JSON; use a text"
+            inner = [(f"{here}.{key}", held) for key, held in item.items()]
+        elif isinstance(item, list | tuple):
+            inner = [(f"{here}[{index}]", held) for index, held in enumerate(item)]
+        else:
+            try:
+                held = _default(item)
+            except TypeError:
+                return f"{here}: {_named(item)} is not JSON; {_REMEDIES.get(type(item).__name__, _KINDS)}"
+            inner = (
+                [(f"{here}.{key}", part) for key, part in held.items()] if isinstance(held, dict) else [(here, held)]
+            )
+        waiting += reversed(inner)
+    return ""
+
+
+_KINDS = "use dict, list, str, int, float, bool or None"
+_REMEDIES = {
+    "set": "use a list, such as sorted(…)",
+    "frozenset": "use a list, such as sorted(…)",
+    "bytes": "decode it, or send it as base64 in a text",
+    "Decimal": "use a text, or a float",
+}
+
+
+def _named(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

@@ -69,11 +69,11 @@ class Outage:
         where = f"{self._target} (coordinator {coordinator})" if coordinator else self._target
         if not self._connected:
             logger.info(
-                "worker %s is connected to %s: %d handlers, up to %d tasks at a time",
+                "worker %s is connected to %s: %s, up to %s at a time",
                 self._worker,
                 where,
-                handlers,
-                slots,
+                f"{handlers} handler{'s' * (handlers != 1)}",
+                f"{slots} task{'s' * (slots != 1)}",
             )
         elif since is None:
             logger.info("worker %s has moved to %s", self._worker, where)

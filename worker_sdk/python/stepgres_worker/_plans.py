@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
-from stepgres.v1 import common_pb2, flow_pb2, run_pb2
+from stepgres.v1 import flow_pb2, run_pb2
 
 from . import _convert, _json
-from ._documents import faults_of
+from ._documents import Reader, faults_of
 from ._flow import Step
 from ._models import Model
+from ._patches import Operation, apply_patch, first_of_each_place, joined
 
 if TYPE_CHECKING:
     from ._models import FlowInfo, RunSpec
 
 #: A plan: CreateFlowRequest as JSON with its original field names.
 Plan = Mapping[str, Any]
-#: An operation of a JSON Patch.
-Operation = Mapping[str, Any]
+#: Faults of form that are told of one plan.
+_MAX_FAULTS = 1000
 
-_REASON_PREFIX = "ERROR_REASON_"
 _STEP_TYPES = {"single": "STEP_TYPE_SINGLE", "map": "STEP_TYPE_MAP"}
+
+
+__all__ = ["Operation", "PlanViolation", "Validation", "apply_patch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,46 +65,6 @@ class Validation(Model):
     def ok(self) -> bool:
         """Whether the plan is valid."""
         return not self.violations
-
-
-def apply_patch(document: Any, operations: Iterable[Operation]) -> Any:
-    """A copy of a document with the operations `add`, `replace` and `remove` of a JSON Patch (RFC 6902) applied.
-
-    Args:
-        document: plain dicts and lists, left as they are.
-        operations: in order.
-
-    Raises:
-        ValueError: an operation is of another kind, or its path leads nowhere.
-    """
-    patched = copy.deepcopy(document)
-    for operation in operations:
-        kind, path = operation["op"], operation["path"]
-        if kind not in ("add", "replace", "remove"):
-            raise ValueError(f"{kind}: an operation of another kind than add, replace and remove")
-        *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
-        try:
-            owner = patched
-            for part in parents:
-                owner = owner[int(part)] if isinstance(owner, list) else owner[part]
-            _change(owner, last, kind, operation.get("value"))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: leads nowhere in this document") from error
-    return patched
-
-
-def _change(owner: Any, key: str, kind: str, value: Any) -> None:
-    if isinstance(owner, list):
-        if kind == "add":
-            owner.insert(len(owner) if key == "-" else int(key), value)
-        elif kind == "replace":
-            owner[int(key)] = value
-        else:
-            del owner[int(key)]
-    elif kind == "remove":
-        del owner[key]
-    else:
-        owner[key] = value
 
 
 def plan_request(plan: Plan, path: str = "") -> flow_pb2.CreateFlowRequest:
@@ -185,19 +149,66 @@ def _without_nulls(plan: Plan) -> dict[str, Any]:
     return document
 
 
-def validation(response: flow_pb2.ValidateFlowResponse) -> Validation:
-    """The answer as it is shown."""
+def readable(plan: Plan | Iterable[Step]) -> tuple[flow_pb2.CreateFlowRequest, Reader]:
+    """What can be read of a plan that is to be validated, for the wire, and what is wrong with its form.
+
+    Raises:
+        TypeError: neither a document nor steps.
+    """
+    reader = Reader()
+    if not isinstance(plan, Mapping):
+        return inline_plan(plan), reader
+    document = reader.read(plan, flow_pb2.CreateFlowRequest.DESCRIPTOR)
+    return plan_request(document), reader
+
+
+def validation(response: flow_pb2.ValidateFlowResponse, reader: Reader) -> Validation:
+    """The coordinator's answer together with the faults of form, in the order of the document.
+
+    Args:
+        response: about the plan as it was read.
+        reader: that has read it.
+    """
+    faults = reader.faults[:_MAX_FAULTS]
+    violations = _answered(response.violations, reader)
+    warnings = _answered(response.warnings, reader)
+    told = [PlanViolation(f.path, f.reason, f.text, f.remedy.removeprefix("; "), f.fix) for f in faults]
+    if not faults:
+        fix = joined(reader.with_moves(_operations(response.fix)))
+    else:
+        # Of a place that two fixes set the first counts, but after what makes the plan readable.
+        said = (_operations(v.fix) for v in response.violations if _stands(v, reader))
+        fixes = first_of_each_place(operation for operations in said for operation in operations)
+        fix = joined([*(o for fault in faults for o in fault.fix), *reader.with_moves(fixes)])
     return Validation(
-        violations=tuple(map(_violation, response.violations)),
-        warnings=tuple(map(_violation, response.warnings)),
-        fix=_operations(response.fix),
-        warning_fix=_operations(response.warning_fix),
+        violations=tuple(sorted([*told, *violations], key=lambda v: _position(v.path))),
+        warnings=tuple(warnings),
+        fix=fix,
+        warning_fix=joined(o for warning in warnings for o in warning.fix)
+        if faults
+        else joined(reader.with_moves(_operations(response.warning_fix))),
     )
 
 
-def _violation(message: flow_pb2.Violation) -> PlanViolation:
-    reason = common_pb2.ErrorReason.Name(message.reason).removeprefix(_REASON_PREFIX)
-    return PlanViolation(message.path, reason, message.message, message.hint, _operations(message.fix))
+def _answered(violations: Iterable[flow_pb2.Violation], reader: Reader) -> list[PlanViolation]:
+    return [_violation(violation, reader) for violation in violations if _stands(violation, reader)]
+
+
+def _stands(violation: flow_pb2.Violation, reader: Reader) -> bool:
+    """Whether it is said of what the author wrote, and not of what stands in for something unreadable."""
+    return not (reader.unread and (reader.hides(violation.path) or reader.placeholder in violation.message))
+
+
+def _violation(message: flow_pb2.Violation, reader: Reader) -> PlanViolation:
+    reason = _convert.reason_name(message.reason)
+    fix = joined(reader.with_moves(_operations(message.fix)))
+    return PlanViolation(message.path, reason, message.message, message.hint, fix)
+
+
+def _position(path: str) -> tuple[int, ...]:
+    """Sorts paths as a plan is read: its own fields, then step by step; within a step what came first stays first."""
+    step = re.match(r"steps\[(\d+)\]", path)
+    return (1, int(step[1])) if step else (0,)
 
 
 def _operations(patch: bytes) -> tuple[Operation, ...]:

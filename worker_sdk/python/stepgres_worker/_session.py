@@ -12,9 +12,9 @@ import secrets
 from collections import deque
 from typing import TYPE_CHECKING
 
-from stepgres.v1 import common_pb2, worker_pb2
+from stepgres.v1 import worker_pb2
 
-from . import _outcome
+from . import _convert, _outcome
 from ._executor import Execution
 from ._failures import Attempts, log_failure
 from ._version import __version__
@@ -177,8 +177,7 @@ class Session:
                 busy.setdefault(ack.retry_after_ms, []).append(token)
             else:
                 forget(token, None)
-                reason = common_pb2.ErrorReason.Name(ack.reason).removeprefix("ERROR_REASON_")
-                logger.warning("a result was refused: %s: %s", reason, ack.message)
+                logger.warning("a result was refused: %s: %s", _convert.reason_name(ack.reason), ack.message)
         for retry_after_ms, tokens in busy.items():
             self._send_later(tokens, retry_after_ms / 1000)
         self._changed()
@@ -252,13 +251,18 @@ class Session:
         self.wake()
 
     def frames(self) -> list[worker_pb2.WorkRequest]:
-        """Everything that is to be sent now: results, one grant for all free slots, a heartbeat if wanted."""
+        """Everything that is to be sent now: results, the free slots granted with them, a heartbeat if wanted."""
         frames = []
         while self._outbox:
             frame = self._result_frame()
             if frame.HasField("result_batch"):
                 frames.append(frame)
         granted = self._grant()
+        for number, frame in enumerate(frames, 1):
+            # To each as many as its results have freed: they are recorded and replaced together.
+            batch = frame.result_batch
+            batch.credits = granted if number == len(frames) else min(granted, len(batch.results))
+            granted -= batch.credits
         if granted:
             frames.append(worker_pb2.WorkRequest(credit_grant=worker_pb2.CreditGrant(credits=granted)))
         if self._beat_wanted:
@@ -313,15 +317,19 @@ class Session:
         self.wake()
 
     def _drop(self, tokens: Iterable[bytes], why: str, *, level: int = logging.WARNING) -> None:
-        dropped = 0
+        stopped = forgotten = 0
         for token in tokens:
             execution = self.leases.pop(token, None)
             if execution is not None:
                 self.executor.drop(execution)
-            if execution is not None or self.kept.pop(token, None) is not None:
-                dropped += 1
-        if dropped:
-            logger.log(level, "stopped %d task(s): %s", dropped, why)
+                stopped += 1
+            elif self.kept.pop(token, None) is not None:
+                forgotten += 1
+        if stopped:
+            logger.log(level, "stopped %d task(s): %s", stopped, why)
+        if forgotten:
+            # Nearly always recorded, and only the ack was lost.
+            logger.log(min(level, logging.INFO), "%d result(s) need not be sent again: %s", forgotten, why)
         self._changed()
 
     def _send_later(self, tokens: list[bytes], delay_s: float) -> None:

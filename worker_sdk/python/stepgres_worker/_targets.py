@@ -81,6 +81,7 @@ _CAUSES = (
     ("socket closed", "the connection was closed"),
     ("end of tcp stream", "the connection was closed"),
     ("eof", "the connection was closed"),
+    ("cancelled", "the coordinator went away"),
 )
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ._rpc import Req, Res, Rpc
 
 MAX_MESSAGE_BYTES = 20 * 1024 * 1024
-#: Published numbers: ping after 30 s, give up 10 s later; servers allow a ping each 10 s.
-KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 30_000, 10_000
+#: Published numbers: ping after 15 s, give up 10 s later; servers allow a ping each 10 s.
+KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 15_000, 10_000
 #: Spreads workers over the addresses of a name, so that a reconnect may land elsewhere.
 _SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}]})
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
@@ -30,6 +30,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    # Without it a ping is waited for a minute, whatever the timeout above says.
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.primary_user_agent", f"stepgres-worker/{__version__}"),

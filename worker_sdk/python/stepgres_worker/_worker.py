@@ -39,6 +39,10 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 #: A stream that lived so long was healthy: the next reconnect begins with the shortest wait again.
 _HEALTHY_S = 5.0
+#: Longest wait between two tries for as long as a lease lasts after the break: several fall into the grace.
+_RESUMING_CAP_S = 1.0
+#: The same later, when nothing is left to be saved.
+_CAP_S = 10.0
 #: How long a leaving worker waits for the coordinator to close the stream.
 _GOODBYE_S = 2.0
 #: Answers to Hello that no second try will change.
@@ -312,7 +316,7 @@ class Worker:
                 except (Unavailable, DeadlineExceeded) as error:
                     attempt += 1
                     self._outage.failed(error)
-                    await self._clock.sleep(full_jitter_s(attempt, random.random))
+                    await self._clock.sleep(full_jitter_s(attempt, random.random, cap_s=_CAP_S))
 
     async def _supervise(self) -> None:
         """Keeps one stream open; while its coordinator drains, opens the next one before it lets it go."""
@@ -366,10 +370,11 @@ class Worker:
 
     async def _open(self, old: Link | None) -> Link:
         """Opens a stream, again and again with full jitter."""
+        since = self._clock.time()
         attempt = self._short_lived = self._next_attempt(old)
         if old is not None and old.ended and not old.draining:
             self._outage.lost(old.error, len(self._session.leases))
-            await self._clock.sleep(full_jitter_s(attempt, random.random))
+            await self._pause(attempt, since)
         while True:
             link = Link(self._transport.open_work(), self._session, self._clock, self._changed.set)
             try:
@@ -386,11 +391,17 @@ class Worker:
                 attempt += 1
                 self._outage.failed(error)
                 self._greeting = False
-                await self._clock.sleep(full_jitter_s(attempt, random.random))
+                await self._pause(attempt, since)
             else:
                 self._greeting = False
                 self._welcomed()
                 return link
+
+    async def _pause(self, attempt: int, since: float) -> None:
+        welcome = self._session.welcome
+        resumable = bool(welcome.session_id) and self._clock.time() - since < welcome.lease_ms / 1000
+        cap_s = _RESUMING_CAP_S if resumable else _CAP_S
+        await self._clock.sleep(full_jitter_s(attempt, random.random, cap_s=cap_s))
 
     def _next_attempt(self, old: Link | None) -> int:
         """How many tries the backoff has seen: streams that were welcomed and broke at once count."""

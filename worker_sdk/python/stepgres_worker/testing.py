@@ -193,6 +193,15 @@ class FakeTransport:
         """Frames of one kind that the worker sent, such as `hello` or `result_batch`."""
         return [getattr(frame, kind) for frame in self.frames if frame.WhichOneof("frame") == kind]
 
+    @property
+    def grants(self) -> list[int]:
+        """Credits of each frame that granted any, in the order in which they came."""
+        granted = (
+            frame.result_batch.credits if frame.HasField("result_batch") else frame.credit_grant.credits
+            for frame in self.frames
+        )
+        return [credits for credits in granted if credits]
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Waits until a condition on this object holds; looks whenever the worker sent something."""
         async with self._changed:
@@ -284,6 +293,8 @@ class FakeTransport:
             self._hand_out()
         elif kind == "result_batch":
             self._results(stream, frame.result_batch)
+            stream.credits += frame.result_batch.credits
+            self._hand_out()
         elif kind == "heartbeat":
             for report in frame.heartbeat.progress:
                 self.progress[report.token] = (report.fraction, report.message)
