@@ -52,6 +52,11 @@ class Figures:
         self._values.setdefault(key, []).append(value)
         print(f"  {key:<34} {_plain(value):>12}", flush=True)
 
+    def forget(self, *keys: str) -> None:
+        """Drops the values of keys whose measurement failed half-way."""
+        for key in keys:
+            self._values.pop(key, None)
+
     def median(self, key: str) -> float | None:
         """The median of a key's values; None when it was not measured."""
         values = self._values.get(key)

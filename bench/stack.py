@@ -21,6 +21,7 @@ from stepgres_service.store.migrate import Migrator
 from stepgres_worker import Client, Unavailable
 
 ROOT = Path(__file__).resolve().parent.parent
+_STEPGRES = (sys.executable, "-m", "stepgres_cli")
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,37 @@ def commit_cost_ms(dsn: str, count: int = 200) -> float:
 
 
 @contextmanager
+def durable_server() -> Iterator[EmbeddedPostgres]:
+    """Starts the database server alone, on a disk and with nothing tuned away; ends it and removes its data."""
+    folder = Path(os.environ.get("STEPGRES_BENCH_DIR") or ROOT / ".bench").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    refuse_memory_disk(folder)
+    data = Path(tempfile.mkdtemp(prefix="pg-", dir=folder))
+    # Only counts statements: what a benchmark looks at, no user needs it.
+    settings = {"shared_preload_libraries": "pg_stat_statements"}
+    try:
+        with EmbeddedPostgres(data, ephemeral=True, durable=True, bin_dir="wheel", settings=settings) as server:
+            yield server
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def log_folder() -> Path:
+    """Where the processes of a benchmark write their logs."""
+    folder = Path(os.environ.get("STEPGRES_BENCH_DIR") or ROOT / ".bench").resolve() / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
 def running_stack(
-    worker: str | None = None, concurrency: int = 100, *, workers: int = 1, coordinators: int = 1
+    worker: str | None = None,
+    concurrency: int = 100,
+    *,
+    workers: int = 1,
+    coordinators: int = 1,
+    server: EmbeddedPostgres | None = None,
+    program: tuple[list[str], dict[str, str]] | None = None,
 ) -> Iterator[Stack]:
     """Starts database, coordinators and workers, each a process of its own; ends them all.
 
@@ -97,49 +127,47 @@ def running_stack(
         concurrency: credits of each.
         workers: worker processes, spread over the coordinators.
         coordinators: coordinator processes.
+        server: a running server whose own database is still empty, left running; None = one of its own.
+        program: a worker in another language, by its command and what its environment has besides the target.
     """
-    folder = Path(os.environ.get("STEPGRES_BENCH_DIR") or ROOT / ".bench").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    refuse_memory_disk(folder)
-    data = Path(tempfile.mkdtemp(prefix="pg-", dir=folder))
-    logs = folder / "logs"
-    logs.mkdir(exist_ok=True)
-    # Only counts statements: what a benchmark looks at, no user needs it.
-    settings = {"shared_preload_libraries": "pg_stat_statements"}
-    try:
-        with (
-            EmbeddedPostgres(data, ephemeral=True, durable=True, bin_dir="wheel", settings=settings) as server,
-            ExitStack() as processes,
-        ):
-            Migrator(server.dsn()).up()
-            with psycopg.connect(server.dsn(), autocommit=True) as conn:
-                conn.execute("create extension pg_stat_statements schema public")
-            assert server.pid is not None
-            targets = [f"127.0.0.1:{free_port()}" for _ in range(coordinators)]
-            env = {"STEPGRES_DATABASE_URL": server.dsn()}
-            serving = [
-                processes.enter_context(
-                    _process(["serve"], {**env, "STEPGRES_LISTEN": target}, logs / f"serve-{n}.log")
+    with ExitStack() as processes:
+        if server is None:
+            server = processes.enter_context(durable_server())
+        logs = log_folder()
+        Migrator(server.dsn()).up()
+        with psycopg.connect(server.dsn(), autocommit=True) as conn:
+            conn.execute("create extension pg_stat_statements schema public")
+        assert server.pid is not None
+        targets = [f"127.0.0.1:{free_port()}" for _ in range(coordinators)]
+        env = {"STEPGRES_DATABASE_URL": server.dsn()}
+        serving = [
+            processes.enter_context(
+                _process([*_STEPGRES, "serve"], {**env, "STEPGRES_LISTEN": target}, logs / f"serve-{n}.log")
+            )
+            for n, target in enumerate(targets)
+        ]
+        for target in targets:
+            wait_ready(target)
+        working = [
+            processes.enter_context(
+                _process(
+                    [*_STEPGRES, "worker", "run", worker, "--concurrency", str(concurrency)],
+                    {"STEPGRES_TARGET": targets[n % coordinators]},
+                    logs / f"worker-{n}.log",
                 )
-                for n, target in enumerate(targets)
-            ]
-            for target in targets:
-                wait_ready(target)
-            working = [
+            )
+            for n in range(workers)
+            if worker is not None
+        ]
+        if program is not None:
+            command, told = program
+            working.append(
                 processes.enter_context(
-                    _process(
-                        ["worker", "run", worker, "--concurrency", str(concurrency)],
-                        {"STEPGRES_TARGET": targets[n % coordinators]},
-                        logs / f"worker-{n}.log",
-                    )
+                    _process(command, {**told, "STEPGRES_TARGET": targets[0]}, logs / "program.log")
                 )
-                for n in range(workers)
-                if worker is not None
-            ]
-            _wait_connected(targets[0], len(working))
-            yield Stack(server.dsn(), tuple(targets), server.pid, tuple(serving), tuple(working))
-    finally:
-        shutil.rmtree(data, ignore_errors=True)
+            )
+        _wait_connected(targets[0], len(working))
+        yield Stack(server.dsn(), tuple(targets), server.pid, tuple(serving), tuple(working))
 
 
 @contextmanager
@@ -147,7 +175,7 @@ def _process(command: list[str], env: dict[str, str], log: Path) -> Iterator[int
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "stepgres_cli", *command],
+            command,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **env},
             stdout=output,
             stderr=output,
