@@ -1,18 +1,19 @@
--- The statement that takes messages from a queue, for $1 keys and $2 a limit.
+-- The statement that takes messages from a queue: $1 keys, $2 beside each the first message to look at, $3 a limit.
 --   Deletes the first messages of the keys, in the order of the keys, and answers their tasks side by side; nulls for
 --   none. Locks queue rows, SKIP LOCKED: what somebody else has in hand is left out.
 create or replace function pgflow.take_statement(p_queue_id int) returns text
 language sql
 immutable
 -- Ordered by the index's own columns, so that no other index can serve it however the table's statistics look. The key
--- is a range of one: an equality would make the first column redundant, and the key could serve.
+-- is a range of one: an equality would make the first column redundant, and the key could serve. The scan begins at both
+-- lower bounds.
 return format($take$
 with found as materialized (
-    select k.key, q.msg_id, q.message from unnest($1) as k (key) cross join lateral (
+    select k.key, q.msg_id, q.message from unnest($1, $2) as k (key, from_id) cross join lateral (
         select q.msg_id, q.message from pgmq.q_pgflow_%1$s as q
-        where (q.message->>'k')::int between k.key and k.key
-        order by (q.message->>'k')::int, q.msg_id limit $2 for update skip locked
-    ) as q limit $2
+        where (q.message->>'k')::int between k.key and k.key and q.msg_id >= k.from_id
+        order by (q.message->>'k')::int, q.msg_id limit $3 for update skip locked
+    ) as q limit $3
 ),
 gone as (delete from pgmq.q_pgflow_%1$s as q where q.msg_id = any(array(select msg_id from found)))
 select array_agg(abs(key)) as route_ids, array_agg((message->>'r')::uuid) as run_ids,

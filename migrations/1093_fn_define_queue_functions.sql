@@ -9,7 +9,7 @@ as $$
 begin
     if pgflow.keeps_plans(p_queue_id) then
         execute format($create$
-            create or replace function pgflow.take_%1$s(int[], int)
+            create or replace function pgflow.take_%1$s(int[], bigint[], int)
             returns table (route_ids int[], run_ids uuid[], step_indexes smallint[], task_indexes int[])
             language plpgsql as $body$ begin return query %2$s; end $body$;
             create or replace function pgflow.send_%1$s(jsonb[]) returns table (message_ids bigint[])

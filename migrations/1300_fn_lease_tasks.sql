@@ -3,6 +3,9 @@
 --   p_route_ids: in the order of preference; rotate it from call to call, the first may take everything.
 --   The session arrays run side by side: p_credits is how many tasks each session may get; one that has ended, or is
 --   unknown, gets none.
+--   p_from_ids: beside the routes: messages of lower ids are not looked at. For who has seen a moment ago which are the
+--   lowest: what went before leaves dead index entries, and stepping over those of a minute takes longer than the lease.
+--   What is sent again under its negative route is found in any case. Null: everything is looked at.
 --   p_commit_soon: this transaction commits without waiting for the disk: a lease that a crash undoes was never seen by
 --   anybody for long.
 --   session_item: position of the session. input: assembled JSON text; payloads are joined as text, never parsed.
@@ -11,8 +14,11 @@
 --   transaction without a deadlock. A message whose task is not queued any more is dropped.
 --   Raises 42883 or 42P01 when a queue is dropped with its flow at this very moment: call again. Raises 55P03 when
 --   somebody who is no transition keeps a task's row for 1 s.
+-- squawk-ignore ban-drop-function
+drop function if exists pgflow.lease_tasks(int[], uuid[], int[], int[], boolean);
 create or replace function pgflow.lease_tasks(
-    p_route_ids int[], p_session_ids uuid[], p_worker_ids int[], p_credits int[], p_commit_soon boolean default false
+    p_route_ids int[], p_session_ids uuid[], p_worker_ids int[], p_credits int[], p_from_ids bigint[] default null,
+    p_commit_soon boolean default false
 ) returns table (
     session_item int, run_id uuid, step_index smallint, task_index int, lease_seq int, attempt int, version_id int,
     route_id int, scope text, traceparent text, input text
@@ -56,19 +62,20 @@ begin
 
     for v_queue in
         -- What lost its turn stands under the negative route, and goes first (send_tasks).
-        select r.queue_id, array_agg(-r.route_id order by u.item) || array_agg(r.route_id order by u.item) as keys
-        from unnest(p_route_ids) with ordinality as u (route_id, item)
+        select r.queue_id, array_agg(-r.route_id order by u.item) || array_agg(r.route_id order by u.item) as keys,
+               array_agg(0::bigint) || array_agg(coalesce(u.from_id, 0) order by u.item) as from_ids
+        from unnest(p_route_ids, p_from_ids) with ordinality as u (route_id, from_id, item)
         join pgflow.routes as r on r.route_id = u.route_id
         group by r.queue_id order by min(u.item)
     loop
         exit when cardinality(v_run_ids) >= v_limit;
         execute case
             when pgflow.keeps_plans(v_queue.queue_id)
-            then format('select * from pgflow.take_%s($1, $2)', v_queue.queue_id)
+            then format('select * from pgflow.take_%s($1, $2, $3)', v_queue.queue_id)
             else pgflow.take_statement(v_queue.queue_id)
         end
         into v_found
-        using v_queue.keys, v_limit - cardinality(v_run_ids);
+        using v_queue.keys, v_queue.from_ids, v_limit - cardinality(v_run_ids);
         continue when v_found.run_ids is null;
         v_route_ids := v_route_ids || v_found.route_ids;
         v_run_ids := v_run_ids || v_found.run_ids;

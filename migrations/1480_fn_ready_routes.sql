@@ -1,6 +1,9 @@
 -- The truth behind the notifications: the routes that have a message now, over the queues of flows with open runs.
+--   first_message_id: the lowest of a route; 0 when all its messages are of tasks that go first (send_tasks).
 --   Reads only; costs a few index probes for each such queue, however deep it is.
-create or replace function pgflow.ready_routes() returns setof int
+-- squawk-ignore ban-drop-function
+drop function if exists pgflow.ready_routes();
+create or replace function pgflow.ready_routes() returns table (route_id int, first_message_id bigint)
 language plpgsql stable
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -27,13 +30,16 @@ begin
         begin
             -- Hops from route to route along the index; negative ones are of tasks that go first (send_tasks).
             return query execute format(
-                'with recursive waiting (route_id) as ('
-                '  (select (message->>''k'')::int from pgmq.q_pgflow_%1$s order by (message->>''k'')::int limit 1)'
+                'with recursive waiting (key, msg_id) as ('
+                '  (select (message->>''k'')::int, msg_id from pgmq.q_pgflow_%1$s'
+                '   order by (message->>''k'')::int, msg_id limit 1)'
                 '  union all'
-                '  select (select (q.message->>''k'')::int from pgmq.q_pgflow_%1$s as q'
-                '          where (q.message->>''k'')::int > waiting.route_id order by (q.message->>''k'')::int limit 1)'
-                '  from waiting where waiting.route_id is not null'
-                ') select distinct abs(route_id) from waiting where route_id is not null', v_queue_id);
+                '  select q.key, q.msg_id from waiting cross join lateral ('
+                '    select (q.message->>''k'')::int as key, q.msg_id from pgmq.q_pgflow_%1$s as q'
+                '    where (q.message->>''k'')::int > waiting.key order by (q.message->>''k'')::int, q.msg_id limit 1'
+                '  ) as q'
+                ') select abs(key), coalesce(min(msg_id) filter (where key > 0), 0) from waiting group by abs(key)',
+                v_queue_id);
         exception when undefined_table then
             null; -- The queue was dropped with its flow since it was listed.
         end;

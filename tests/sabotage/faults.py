@@ -112,8 +112,8 @@ FAULTS = (
     Fault(
         "a lease waits for another",
         "migrations/1091_fn_take_statement.sql",
-        "order by (q.message->>'k')::int, q.msg_id limit $2 for update skip locked",
-        "order by (q.message->>'k')::int, q.msg_id limit $2 for update",
+        "order by (q.message->>'k')::int, q.msg_id limit $3 for update skip locked",
+        "order by (q.message->>'k')::int, q.msg_id limit $3 for update",
         "tests/sql/locks/test_nobody_deadlocks_with_a_lease.py::test_a_lease_under_way_is_passed_over_not_waited_for",
     ),
     Fault(
@@ -171,6 +171,30 @@ FAULTS = (
         "session.credits -= credits[position]",
         "pass",
         f"{CREDIT_TESTS}::test_no_task_comes_without_a_credit_and_never_more_than_granted",
+    ),
+    Fault(
+        "what the poll saw is not used",
+        "service/stepgres_service/engine/dispatch.py",
+        "[self._from_ids.get(route_id, 0) for route_id in wakes],",
+        "[0 for route_id in wakes],",
+        "tests/unit/engine/test_leases_find_their_streams.py"
+        "::test_leases_begin_a_margin_before_the_first_message_that_the_poll_saw_last",
+    ),
+    Fault(
+        "leases never go back to what was committed late",
+        "service/stepgres_service/engine/dispatch.py",
+        "self._from_ids[route_id] = first_id - _LATE_IDS",
+        "self._from_ids[route_id] = max(self._from_ids.get(route_id, 0), first_id - _LATE_IDS)",
+        "tests/integration/engine/test_leases_begin_where_work_waits.py"
+        "::test_a_task_that_is_committed_long_after_its_message_was_numbered_is_leased",
+    ),
+    Fault(
+        "a lease steps over all that went before",
+        "migrations/1091_fn_take_statement.sql",
+        "where (q.message->>'k')::int between k.key and k.key and q.msg_id >= k.from_id",
+        "where (q.message->>'k')::int between k.key and k.key",
+        "tests/sql/plans/test_a_lease_costs_its_batch.py"
+        "::test_what_went_before_costs_nothing_behind_the_first_that_waits",
     ),
     Fault(
         "credits of a failed lease are not given back",

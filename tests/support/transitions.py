@@ -96,13 +96,20 @@ class Transitions:
         self._workers[session_id] = row.worker_id
         return session_id
 
-    async def lease(self, session_id: UUID, credits: int = 1000, *, routes: Sequence[int] | None = None) -> list[Lease]:
-        """Hands out tasks to a session: of some routes, or of any."""
+    async def lease(
+        self,
+        session_id: UUID,
+        credits: int = 1000,
+        *,
+        routes: Sequence[int] | None = None,
+        from_ids: Sequence[int] | None = None,
+    ) -> list[Lease]:
+        """Hands out tasks to a session: of some routes, each from a message on, or of any."""
         if routes is None:
             routes = [row.route_id for row in await self.rows("select route_id from pgflow.routes order by random()")]
         leased = await self.rows(
-            "select * from pgflow.lease_tasks(%s::int[], %s::uuid[], %s::int[], %s::int[])",
-            list(routes), [session_id], [self._workers[session_id]], [credits],
+            "select * from pgflow.lease_tasks(%s::int[], %s::uuid[], %s::int[], %s::int[], %s::bigint[])",
+            list(routes), [session_id], [self._workers[session_id]], [credits], from_ids,
         )  # fmt: skip
         return [
             Lease(session_id, row.run_id, row.step_index, row.task_index, row.lease_seq, row.attempt, row.input)

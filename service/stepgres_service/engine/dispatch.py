@@ -28,6 +28,13 @@ _log = structlog.get_logger(__name__)
 #: Seconds the coordinator waits beyond a task's timeout, so that the worker's own report comes first.
 TIMEOUT_SLACK_S = 1.0
 
+#: Leases begin so many messages before the first one that the poll saw: transactions that were open then may bring lower
+#: ids. What takes even longer to commit is found a poll later.
+_LATE_IDS = 10_000
+
+#: Routes that are remembered; beyond, all are forgotten and learnt again.
+_MAX_ROUTES = 100_000
+
 #: Leases in a row that may fail before the routes are asked for one by one.
 _LEASE_FAILURES = 3
 
@@ -98,8 +105,10 @@ class Dispatcher:
         self._groups: dict[frozenset[tuple[str, str]], Group] = {}
         #: (scope, handler) -> groups that serve it.
         self._serving: dict[tuple[str, str], list[Group]] = {}
-        #: Route -> (scope, handler); forgotten as a whole when it grows beyond its bound.
+        #: Route -> (scope, handler).
         self._routes: dict[int, tuple[str, str]] = {}
+        #: Route -> where its leases begin to look, by the poll that saw messages of it last.
+        self._from_ids: dict[int, int] = {}
         self._wake_number = 0
         #: Credits taken by leases that are under way.
         self._reserved = 0
@@ -159,12 +168,23 @@ class Dispatcher:
             self._lookup = asyncio.create_task(self._look_up(), name="routes", context=Context())
         self._on_work()
 
+    def seen(self, waiting: Sequence[tuple[int, int]]) -> None:
+        """Says which routes had messages a moment ago, and the first of each.
+
+        What went before the first has left dead index entries until the next vacuum; leases begin behind them.
+        """
+        if len(self._from_ids) > _MAX_ROUTES:
+            self._from_ids.clear()
+        for route_id, first_id in waiting:
+            self._from_ids[route_id] = first_id - _LATE_IDS
+        self.wake(route_id for route_id, _ in waiting)
+
     async def _look_up(self) -> None:
         """Learns what unknown routes mean. On an error they stay unknown: the poll names them again."""
         try:
             while self._unknown:
                 asked, self._unknown = self._unknown, set()
-                if len(self._routes) > 100_000:
+                if len(self._routes) > _MAX_ROUTES:
                     self._routes.clear()
                 for route_id, scope, handler in await self._store.routes(sorted(asked)):
                     self._routes[route_id] = (scope, handler)
@@ -183,6 +203,10 @@ class Dispatcher:
     def leasable(self) -> int:
         """Credits for which a hot route exists."""
         return sum(group.credits() for group in self._groups.values() if group.hot)
+
+    def has_work(self) -> bool:
+        """Whether a route that somebody here serves may have a message."""
+        return any(group.hot for group in self._groups.values())
 
     def is_settled(self, number: int) -> bool:
         """Whether no lease planned up to this one is under way any more."""
@@ -228,7 +252,11 @@ class Dispatcher:
             group.alone -= 1
         wakes = dict(islice(group.hot.items(), 1)) if alone else dict(group.hot)
         request = LeaseRequest(
-            list(wakes), [session.id for session in sessions], [session.worker_id for session in sessions], credits
+            list(wakes),
+            [self._from_ids.get(route_id, 0) for route_id in wakes],
+            [session.id for session in sessions],
+            [session.worker_id for session in sessions],
+            credits,
         )
         self.planned += 1
         self._under_way.add(self.planned)

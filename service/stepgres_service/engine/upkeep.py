@@ -13,6 +13,9 @@ from stepgres_service.errors import Unavailable
 from stepgres_service.store.flows import FlowStore
 from stepgres_service.store.tasks import TaskStore
 
+#: Seconds between polls, at the most, while leases find work: each poll moves on where they begin to look.
+_BUSY_POLL_S = 1.0
+
 #: Seconds between looks of the pruner when it found nothing.
 _REST_S = 30.0
 
@@ -29,10 +32,11 @@ class Poller(Loop):
         self._settings = settings
 
     async def run_once(self) -> float:
-        """Wakes the dispatcher with what waits."""
+        """Tells the dispatcher what waits."""
         if self._dispatcher.sessions:
-            self._dispatcher.wake(await self._store.ready_routes())
-        return self._settings.poll_s
+            self._dispatcher.seen(await self._store.ready_routes())
+        poll_s = self._settings.poll_s
+        return min(_BUSY_POLL_S, poll_s) if self._dispatcher.has_work() else poll_s
 
 
 class Promoter(Loop):

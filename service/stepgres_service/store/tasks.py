@@ -58,10 +58,12 @@ class LeasedTask(NamedTuple):
 
 @dataclass(slots=True)
 class LeaseRequest:
-    """Asks for tasks of some routes for some sessions; the session columns run side by side."""
+    """Asks for tasks of some routes for some sessions; the columns of each run side by side."""
 
     #: Routes in the order of preference.
     route_ids: list[int]
+    #: Beside them: messages of lower ids are not looked at.
+    from_ids: list[int]
     #: Sessions, 16 bytes each.
     session_ids: list[bytes]
     #: Their workers.
@@ -214,6 +216,7 @@ class TaskStore:
                 UuidColumn(request.session_ids),
                 IntColumn(request.worker_ids),
                 IntColumn(request.credits),
+                BigintColumn(request.from_ids),
                 commit_soon,
             ),
             prepare=True,
@@ -243,11 +246,11 @@ class TaskStore:
             cursor = await conn.execute(_SQL["routes"], (list(route_ids),))
             return [(row[0], row[1], row[2]) for row in await cursor.fetchall()]
 
-    async def ready_routes(self) -> list[int]:
-        """The routes that have a message now."""
+    async def ready_routes(self) -> list[tuple[int, int]]:
+        """The routes that have a message now: (route id, id of the first message)."""
         async with self._database.connection() as conn:
             cursor = await conn.execute(_SQL["ready_routes"])
-            return [row[0] for row in await cursor.fetchall()]
+            return [(row[0], row[1]) for row in await cursor.fetchall()]
 
     async def promote_tasks(self) -> tuple[int, float | None]:
         """Sends retries that are due. Returns how many, and the seconds until the next is due (None: none waits)."""

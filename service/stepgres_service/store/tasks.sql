@@ -10,7 +10,7 @@ from pgflow.record_results(
 -- Hands out tasks; see 1300_fn_lease_tasks.sql.
 select t.session_item, t.run_id::text, uuid_send(t.run_id), t.step_index, t.task_index, t.lease_seq, t.attempt,
        t.version_id, t.scope, t.traceparent, convert_to(t.input, 'UTF8')
-from pgflow.lease_tasks(%s, %s, %s, %s, p_commit_soon => %s) as t
+from pgflow.lease_tasks(%s, %s, %s, %s, %s, p_commit_soon => %s) as t
 
 -- run_input_of_lease --
 -- The input of the run that a held lease belongs to.
@@ -25,8 +25,8 @@ where t.run_id = %s and t.step_index = %s and t.task_index = %s
 select route_id, scope, handler from pgflow.routes where route_id = any(%s)
 
 -- ready_routes --
--- The routes that have a message now.
-select route_id from pgflow.ready_routes() as r (route_id)
+-- The routes that have a message now, and the first of each.
+select route_id, first_message_id from pgflow.ready_routes()
 
 -- promote_tasks --
 -- Sends retries that are due; returns how many and when the next one is.

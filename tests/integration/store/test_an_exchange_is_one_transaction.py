@@ -40,7 +40,7 @@ async def test_a_lease_that_fails_takes_the_results_before_it_back(
     foreign = f'{{"k": {row.route_id}, "r": "no run", "s": 0, "i": 0}}'
     await engine.rows("select pgmq.send(%s, %s::jsonb)", f"pgflow_{row.queue_id}", foreign)
     (worker,) = await engine.rows("select worker_id from pgflow.step_tasks where worker_id is not null")
-    request = LeaseRequest([row.route_id], [session_id.bytes], [worker.worker_id], [10])
+    request = LeaseRequest([row.route_id], [0], [session_id.bytes], [worker.worker_id], [10])
 
     for _ in range(3):  # once it is prepared as well
         with pytest.raises(psycopg.DataError):

@@ -97,6 +97,29 @@ async def test_a_route_whose_leases_fail_is_found_and_the_others_go_on() -> None
     assert len(asked) < 10
 
 
+async def test_leases_begin_a_margin_before_the_first_message_that_the_poll_saw_last() -> None:
+    work = dispatcher("seen", "unseen")
+    worker = session("seen", "unseen", credits=5)
+    work.add(worker)
+    work.wake([1, 2])
+
+    def begins() -> dict[int, int]:
+        (lease,) = work.plan(5)
+        work.settle(lease, [task(n) for n in range(5)])
+        worker.grant(5)
+        return dict(zip(lease.request.route_ids, lease.request.from_ids, strict=True))
+
+    assert begins() == {1: 0, 2: 0}
+    work.seen([(1, 70_000)])
+    assert begins() == {1: 60_000, 2: 0}
+    work.seen([])
+    assert begins() == {1: 60_000, 2: 0}
+    work.seen([(1, 50_000)])  # committed late
+    assert begins() == {1: 40_000, 2: 0}
+    work.seen([(1, 0)])  # a task that goes first
+    assert begins()[1] <= 0
+
+
 async def test_an_outage_is_no_fault_of_a_route() -> None:
     work = dispatcher("one", "two")
     worker = session("one", "two", credits=5)
