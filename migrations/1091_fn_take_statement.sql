@@ -4,14 +4,13 @@
 create or replace function pgflow.take_statement(p_queue_id int) returns text
 language sql
 immutable
--- Ordered by the index's own columns, so that no other index can serve it however the table's statistics look. The key
--- is a range of one: an equality would make the first column redundant, and the key could serve. The scan begins at both
--- lower bounds.
+-- Ordered by the index's own columns, and bounded by both at once, so that no other index can serve it however the
+-- table's statistics look: for `msg_id >= …` alone, or an equality of the key, the primary key could.
 return format($take$
 with found as materialized (
     select k.key, q.msg_id, q.message from unnest($1, $2) as k (key, from_id) cross join lateral (
         select q.msg_id, q.message from pgmq.q_pgflow_%1$s as q
-        where (q.message->>'k')::int between k.key and k.key and q.msg_id >= k.from_id
+        where ((q.message->>'k')::int, q.msg_id) >= (k.key, k.from_id) and (q.message->>'k')::int <= k.key
         order by (q.message->>'k')::int, q.msg_id limit $3 for update skip locked
     ) as q limit $3
 ),

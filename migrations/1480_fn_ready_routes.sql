@@ -1,6 +1,7 @@
 -- The truth behind the notifications: the routes that have a message now, over the queues of flows with open runs.
---   first_message_id: the lowest of a route; 0 when all its messages are of tasks that go first (send_tasks).
---   Reads only; costs a few index probes for each such queue, however deep it is.
+--   first_message_id: the lowest of a route; null when all its messages are of tasks that go first (send_tasks).
+--   Reads only; costs a few index probes for each such queue, however deep it is, and steps over what was leased before
+--   and is not vacuumed yet.
 -- squawk-ignore ban-drop-function
 drop function if exists pgflow.ready_routes();
 create or replace function pgflow.ready_routes() returns table (route_id int, first_message_id bigint)
@@ -38,7 +39,7 @@ begin
                 '    select (q.message->>''k'')::int as key, q.msg_id from pgmq.q_pgflow_%1$s as q'
                 '    where (q.message->>''k'')::int > waiting.key order by (q.message->>''k'')::int, q.msg_id limit 1'
                 '  ) as q'
-                ') select abs(key), coalesce(min(msg_id) filter (where key > 0), 0) from waiting group by abs(key)',
+                ') select abs(key), min(msg_id) filter (where key > 0) from waiting group by abs(key)',
                 v_queue_id);
         exception when undefined_table then
             null; -- The queue was dropped with its flow since it was listed.

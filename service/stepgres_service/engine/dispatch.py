@@ -28,12 +28,8 @@ _log = structlog.get_logger(__name__)
 #: Seconds the coordinator waits beyond a task's timeout, so that the worker's own report comes first.
 TIMEOUT_SLACK_S = 1.0
 
-#: Leases begin so many messages before the first one that the poll saw: transactions that were open then may bring lower
-#: ids. What takes even longer to commit is found a poll later.
+#: Leases begin so many messages before the first one that was seen: transactions that were open then bring lower ids.
 _LATE_IDS = 10_000
-
-#: Routes that are remembered; beyond, all are forgotten and learnt again.
-_MAX_ROUTES = 100_000
 
 #: Leases in a row that may fail before the routes are asked for one by one.
 _LEASE_FAILURES = 3
@@ -46,15 +42,25 @@ class Timeouts(Protocol):
         """Seconds; None when the definition is not loaded."""
 
 
+@dataclass(slots=True)
+class HotRoute:
+    """A route that may have a message."""
+
+    #: Number of the wake that made it hot, or of a later one.
+    wake: int
+    #: Leases look at no message of a lower id.
+    from_id: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Group:
     """Sessions that serve the same handlers."""
 
     handlers: frozenset[tuple[str, str]]
     sessions: list[Session] = field(default_factory=list)
-    #: Route -> number of the wake that made it hot; the first is leased first. One that was cold comes first: it has little
-    #: to do, and should not wait until those with long queues have had their turns.
-    hot: OrderedDict[int, int] = field(default_factory=OrderedDict)
+    #: By route id; the first is leased first. One that was cold comes first: it has little to do, and should not wait until
+    #: those with long queues have had their turns.
+    hot: OrderedDict[int, HotRoute] = field(default_factory=OrderedDict)
     #: Running average of the bytes of an input; large until a lease has told, so that the first cannot fill the memory.
     input_bytes: float = 65536.0
     #: Leases in a row that failed.
@@ -105,10 +111,8 @@ class Dispatcher:
         self._groups: dict[frozenset[tuple[str, str]], Group] = {}
         #: (scope, handler) -> groups that serve it.
         self._serving: dict[tuple[str, str], list[Group]] = {}
-        #: Route -> (scope, handler).
+        #: Route -> (scope, handler); forgotten as a whole when it grows beyond its bound.
         self._routes: dict[int, tuple[str, str]] = {}
-        #: Route -> where its leases begin to look, by the poll that saw messages of it last.
-        self._from_ids: dict[int, int] = {}
         self._wake_number = 0
         #: Credits taken by leases that are under way.
         self._reserved = 0
@@ -159,32 +163,37 @@ class Dispatcher:
                 self._unknown.add(route_id)
                 continue
             for group in serving.get(key, ()):
-                was_cold = route_id not in group.hot
-                group.hot[route_id] = self._wake_number
-                if was_cold:
+                hot = group.hot.get(route_id)
+                if hot is None:
+                    group.hot[route_id] = HotRoute(self._wake_number)
                     group.hot.move_to_end(route_id, last=False)
+                else:
+                    hot.wake = self._wake_number
         if self._unknown and self._lookup is None:
             # A context of its own: it works for everybody, not for the call that happened to start it.
             self._lookup = asyncio.create_task(self._look_up(), name="routes", context=Context())
         self._on_work()
 
-    def seen(self, waiting: Sequence[tuple[int, int]]) -> None:
-        """Says which routes had messages a moment ago, and the first of each.
+    def seen(self, waiting: Iterable[tuple[int, int | None]]) -> None:
+        """Says which routes had messages a moment ago, and the first of each: leases of hot ones begin near it.
 
-        What went before the first has left dead index entries until the next vacuum; leases begin behind them.
+        What is committed late and stands before is found all the same: the next look moves the beginning back, and no
+        route turns cold by a lease that began behind its first message.
         """
-        if len(self._from_ids) > _MAX_ROUTES:
-            self._from_ids.clear()
         for route_id, first_id in waiting:
-            self._from_ids[route_id] = first_id - _LATE_IDS
-        self.wake(route_id for route_id, _ in waiting)
+            key = self._routes.get(route_id)
+            if first_id is None or key is None:
+                continue
+            for group in self._serving.get(key, ()):
+                if (hot := group.hot.get(route_id)) is not None:
+                    hot.from_id = max(0, first_id - _LATE_IDS)
 
     async def _look_up(self) -> None:
         """Learns what unknown routes mean. On an error they stay unknown: the poll names them again."""
         try:
             while self._unknown:
                 asked, self._unknown = self._unknown, set()
-                if len(self._routes) > _MAX_ROUTES:
+                if len(self._routes) > 100_000:
                     self._routes.clear()
                 for route_id, scope, handler in await self._store.routes(sorted(asked)):
                     self._routes[route_id] = (scope, handler)
@@ -203,10 +212,6 @@ class Dispatcher:
     def leasable(self) -> int:
         """Credits for which a hot route exists."""
         return sum(group.credits() for group in self._groups.values() if group.hot)
-
-    def has_work(self) -> bool:
-        """Whether a route that somebody here serves may have a message."""
-        return any(group.hot for group in self._groups.values())
 
     def is_settled(self, number: int) -> bool:
         """Whether no lease planned up to this one is under way any more."""
@@ -250,16 +255,17 @@ class Dispatcher:
         alone = group.alone > 0
         if alone:
             group.alone -= 1
-        wakes = dict(islice(group.hot.items(), 1)) if alone else dict(group.hot)
+        hot = dict(islice(group.hot.items(), 1 if alone else None))
         request = LeaseRequest(
-            list(wakes),
-            [self._from_ids.get(route_id, 0) for route_id in wakes],
+            list(hot),
+            [route.from_id for route in hot.values()],
             [session.id for session in sessions],
             [session.worker_id for session in sessions],
             credits,
         )
         self.planned += 1
         self._under_way.add(self.planned)
+        wakes = {route_id: route.wake for route_id, route in hot.items()}
         return PlannedLease(group, sessions, request, wakes, alone, self.planned)
 
     def settle(
@@ -303,7 +309,7 @@ class Dispatcher:
             return
         for route_id, wake in lease.wakes.items():
             # Another lane may have found the route empty because this lease held its messages.
-            group.hot.setdefault(route_id, wake)
+            group.hot.setdefault(route_id, HotRoute(wake))
         group.failures += not away
         if group.failures >= _LEASE_FAILURES:
             group.failures, group.alone = 0, len(group.hot)
@@ -311,9 +317,15 @@ class Dispatcher:
     def _cool(self, lease: PlannedLease, count: int) -> None:
         group = lease.group
         if count < sum(lease.request.credits):
-            for route_id, wake in lease.wakes.items():
-                # Woken again while the lease was under way: it may have messages the lease did not see.
-                if group.hot.get(route_id) == wake:
+            for (route_id, wake), from_id in zip(lease.wakes.items(), lease.request.from_ids, strict=True):
+                hot = group.hot.get(route_id)
+                if hot is None:
+                    continue
+                if from_id:
+                    # What was committed late may stand before: the next lease looks at everything.
+                    hot.from_id = 0
+                elif hot.wake == wake:
+                    # Else it was woken while the lease was under way: it may have messages that the lease did not see.
                     del group.hot[route_id]
         elif len(group.hot) > 1:
             # The first route may have taken everything: it goes last next time.

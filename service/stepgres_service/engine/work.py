@@ -18,7 +18,7 @@ from stepgres_service.engine.run_log import log_ended
 from stepgres_service.engine.settings import EngineSettings
 from stepgres_service.engine.sweeper import Sweeper
 from stepgres_service.engine.timeouts import TimeoutLoop
-from stepgres_service.engine.upkeep import Expander, Poller, ProgressWriter, Promoter, Pruner
+from stepgres_service.engine.upkeep import Expander, Poller, ProgressWriter, Promoter, Pruner, Scout
 from stepgres_service.model import RunStatus
 from stepgres_service.store.flows import FlowStore
 from stepgres_service.store.lane import Lane
@@ -70,6 +70,7 @@ class WorkEngine:
             TimeoutLoop(self.registry, self.completions),
             Sweeper(sessions, self.registry, contact, settings),
             self.poller,
+            Scout(self.tasks, self.dispatcher),
             self.promoter,
             self.expander,
             self.progress,

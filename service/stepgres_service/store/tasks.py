@@ -246,8 +246,11 @@ class TaskStore:
             cursor = await conn.execute(_SQL["routes"], (list(route_ids),))
             return [(row[0], row[1], row[2]) for row in await cursor.fetchall()]
 
-    async def ready_routes(self) -> list[tuple[int, int]]:
-        """The routes that have a message now: (route id, id of the first message)."""
+    async def ready_routes(self) -> list[tuple[int, int | None]]:
+        """The routes that have a message now: (route id, id of the first message).
+
+        The id is None where only tasks wait that go first in any case.
+        """
         async with self._database.connection() as conn:
             cursor = await conn.execute(_SQL["ready_routes"])
             return [(row[0], row[1]) for row in await cursor.fetchall()]

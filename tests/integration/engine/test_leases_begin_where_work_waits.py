@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import grpc
 import psycopg
 import pytest
 
 from stepgres_service.store.tasks import LeaseRequest, TaskStore
-from tests.support.flows import define, start_run
+from tests.integration.conftest import channel_to, running_coordinator
+from tests.support.flows import define, start_run, start_runs
 from tests.support.raw_worker import raw_worker
+
+_BACKLOG = 5_000
 
 
 @pytest.fixture
@@ -29,42 +30,31 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[LeaseRequest]:
     return requests
 
 
-@pytest.fixture
-def polled(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Set when a poll has found something since it was cleared."""
-    found = asyncio.Event()
-    real = TaskStore.ready_routes
-
-    async def ready_routes(self: TaskStore) -> list[tuple[int, int]]:
-        routes = await real(self)
-        if routes:
-            asyncio.get_running_loop().call_soon(found.set)  # once it has been taken in
-        return routes
-
-    monkeypatch.setattr(TaskStore, "ready_routes", ready_routes)
-    return found
-
-
-async def test_a_task_that_is_committed_long_after_its_message_was_numbered_is_leased(
-    channel: grpc.aio.Channel, database: str, polled: asyncio.Event, asked: list[LeaseRequest]
+async def test_a_task_that_is_committed_long_after_its_message_was_numbered_comes_before_the_backlog_is_done(
+    database: str, asked: list[LeaseRequest]
 ) -> None:
-    await define(channel, "one", work=[])
-    async with await psycopg.AsyncConnection.connect(database) as late, raw_worker(channel, ["one.work"]) as worker:
-        worker.grant(1)
+    async with (
+        running_coordinator(database, poll_s=60) as coordinator,
+        channel_to(coordinator) as channel,
+        await psycopg.AsyncConnection.connect(database) as late,
+        raw_worker(channel, ["one.work"], credits=1) as worker,
+    ):
+        await define(channel, "one", work=[])
         await start_run(channel, "one")  # makes the route
-        worker.complete(*await worker.take_tasks(1))
+        (task,) = await worker.take_tasks(1)
         cursor = await late.execute("select run_id::text from pgflow.start_run('one')")
         (late_run,) = await cursor.fetchone() or ()
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
             await conn.execute("select setval(pg_get_serial_sequence('pgmq.q_pgflow_2', 'msg_id'), 50000)")
-        run = await start_run(channel, "one")
-        await asyncio.wait_for(polled.wait(), 10)
-        worker.grant(5)
-        (task,) = await worker.take_tasks(1)
-        assert task.run_id == run
-        assert asked[-1].from_ids == [40_001]
-        await late.commit()
-        (task,) = await worker.take_tasks(1)
-        assert task.run_id == late_run
-        worker.complete(task)
-        await worker.take_acks(1)
+        for _ in range(_BACKLOG // 500):
+            await start_runs(channel, "one", 500)
+        done, beginning = 0, 0
+        while task.run_id != late_run:
+            done += 1
+            worker.complete(task, credits=1)
+            (task,) = await worker.take_tasks(1)
+            if beginning == 0 and asked[-1].from_ids[0] > 0:
+                beginning = asked[-1].from_ids[0]
+                await late.commit()
+        assert beginning > 40_000
+        assert done < _BACKLOG

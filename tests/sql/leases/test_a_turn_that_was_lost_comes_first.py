@@ -58,7 +58,7 @@ async def test_where_only_such_tasks_wait_their_route_is_ready_and_counted(engin
     await engine.close(session, lost=False)
     ready = await engine.rows("select * from pgflow.ready_routes()")
     routes = await engine.rows("select route_id, queue_id from pgflow.routes")
-    assert ready == [(routes[0].route_id, 0)]
+    assert ready == [(routes[0].route_id, None)]
     (queue,) = await engine.rows("select * from pgflow.read_queue(%s)", routes[0].queue_id)
     assert (queue.depth, queue.unserved_count, queue.unserved_steps) == (5, 1, ["one.work"])
     assert [route["task_count"] for route in queue.unserved] == [5]

@@ -97,27 +97,40 @@ async def test_a_route_whose_leases_fail_is_found_and_the_others_go_on() -> None
     assert len(asked) < 10
 
 
-async def test_leases_begin_a_margin_before_the_first_message_that_the_poll_saw_last() -> None:
-    work = dispatcher("seen", "unseen")
-    worker = session("seen", "unseen", credits=5)
-    work.add(worker)
+def begins(work: Dispatcher, *, found: int = 5) -> dict[int, int]:
+    """Where the next lease of five tasks begins in each route; it brings so many."""
+    planned = work.plan(5)
+    for lease in planned:
+        work.settle(lease, [task(n) for n in range(found)])
+        lease.sessions[0].grant(found)
+    return {r: f for lease in planned for r, f in zip(lease.request.route_ids, lease.request.from_ids, strict=True)}
+
+
+async def test_leases_begin_a_margin_before_the_first_message_that_was_seen_last() -> None:
+    work = dispatcher("seen", "unseen", "cold", "foreign")
+    work.add(session("seen", "unseen", "cold", credits=5))
     work.wake([1, 2])
-
-    def begins() -> dict[int, int]:
-        (lease,) = work.plan(5)
-        work.settle(lease, [task(n) for n in range(5)])
-        worker.grant(5)
-        return dict(zip(lease.request.route_ids, lease.request.from_ids, strict=True))
-
-    assert begins() == {1: 0, 2: 0}
-    work.seen([(1, 70_000)])
-    assert begins() == {1: 60_000, 2: 0}
-    work.seen([])
-    assert begins() == {1: 60_000, 2: 0}
+    assert begins(work) == {1: 0, 2: 0}
+    work.seen([(1, 70_000), (3, 70_000), (4, 70_000), (5, 70_000)])
+    assert begins(work) == {1: 60_000, 2: 0}
+    work.seen([(2, 100)])
+    assert begins(work) == {1: 60_000, 2: 0}
     work.seen([(1, 50_000)])  # committed late
-    assert begins() == {1: 40_000, 2: 0}
-    work.seen([(1, 0)])  # a task that goes first
-    assert begins()[1] <= 0
+    assert begins(work) == {1: 40_000, 2: 0}
+    work.seen([(1, None)])  # only tasks that go first
+    assert begins(work) == {1: 40_000, 2: 0}
+
+
+async def test_no_route_turns_cold_by_a_lease_that_did_not_look_at_everything() -> None:
+    work = dispatcher("one", "two")
+    work.add(session("one", "two", credits=5))
+    work.wake([1, 2])
+    work.seen([(1, 70_000)])
+    assert begins(work, found=4) == {1: 60_000, 2: 0}
+    assert begins(work, found=4) == {1: 0}
+    assert begins(work) == {}
+    work.wake([1])
+    assert begins(work) == {1: 0}
 
 
 async def test_an_outage_is_no_fault_of_a_route() -> None:
