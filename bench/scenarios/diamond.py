@@ -32,7 +32,7 @@ async def _diamonds(stack: Stack, runs: int) -> float:
 
 def run(effort: Effort, figures: Figures) -> None:
     """400 credits, the SDK's default of 100, sync handlers, and raw pgmq, in turn."""
-    runs = effort.scale(300_000, 10_000)
+    runs = effort.scale(360_000, 10_000)
     tasks = runs * len(DIAMOND)
     for _ in range(effort.rounds):
         for key, worker, credits in _CASES:
