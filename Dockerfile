@@ -27,7 +27,7 @@ ENV PATH=/opt/stepgres/bin:$PATH \
     STEPGRES_LISTEN=0.0.0.0:50051
 USER 10001
 EXPOSE 50051
-# SIGTERM drains: give the container at least 30 s to stop.
+# SIGTERM drains: give the container at least 35 s to stop.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["stepgres", "health", "--target", "127.0.0.1:50051"]
 ENTRYPOINT ["stepgres"]

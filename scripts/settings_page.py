@@ -17,7 +17,8 @@ Made from `service/stepgres_service/config.py` by `make gen`; do not edit.
 
 A coordinator (`stepgres serve`, `stepgres dev`) takes its settings from the environment. `NAME_FILE` instead of `NAME`
 names a file that holds the value, for secrets. An empty variable counts as not set. A wrong value is refused at the
-start, with exit code 2.
+start, with exit code 2. `stepgres dev` uses a database of its own, logs warnings to the console and drains for 1 s, unless
+told otherwise; unset `STEPGRES_LISTEN_DATABASE_URL` for it.
 
 | variable | default | range | meaning |
 |---|---|---|---|

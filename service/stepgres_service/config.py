@@ -78,7 +78,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         validation_alias=AliasChoices("STEPGRES_DATABASE_URL", "DATABASE_URL"),
-        description="Address of the database; may lead through PgBouncer.",
+        description="Address of the database; may lead through PgBouncer. Where it is not set, `DATABASE_URL` counts.",
     )
     listen_database_url: str | None = Field(None, description="Address without a pooler, for LISTEN and migrate.")
     listen: str = Field("127.0.0.1:50051", description="host:port to serve on; port 0 takes a free one.")
@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         2,
         ge=1,
         le=1000,
-        description="Connections kept open, beside one for each lane, one for LISTEN and one for renewals.",
+        description="Connections kept open, beside one for each lane, LISTEN, renewals and starts.",
     )
     pool_max: int = Field(8, ge=1, le=1000, description="Most connections of the pool.")
     prepare_threshold: int | None = Field(
