@@ -46,9 +46,10 @@ _PEERS = (
         1,
         (100_000, 20_000),
         1,
-        # Jobs that ended well are kept as batches, all others one by one.
+        # Jobs that ended well are kept as batches, all others one by one; of what it has removed since it keeps the sum.
         "select (select coalesce(sum(completed_count), 0) from awa.receipt_completion_batches)"
-        " + (select count(*) from awa.done_entries)",
+        " + (select count(*) from awa.done_entries)"
+        " + (select coalesce(sum(pruned_completed_count), 0) from awa.queue_terminal_rollups)",
         (),
         "it has no DAG: single jobs against our tasks, without dependencies, without stored results",
     ),

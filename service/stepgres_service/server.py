@@ -110,7 +110,7 @@ class Coordinator:
         store = RunStore(database, engine_settings.payloads)
         self._hub = WatchHub(store, max_watches=settings.max_watches)
         self.engine = WorkEngine(
-            database, cache, flows, self.coordinator_id, engine_settings, self._hub, lambda: store.starting_pid
+            database, cache, flows, self.coordinator_id, engine_settings, self._hub, store.starting
         )
         self._runs = Runs(
             store,
@@ -201,7 +201,7 @@ class Coordinator:
         # First of all: what would begin now would meet parts that have stopped.
         closing = asyncio.create_task(self._server.stop(_FLUSH_S + grace_s))
         await self._hub.stop()
-        await self._runs.stop()
+        await self._runs.stop(_FLUSH_S)
         await self.engine.stop(_FLUSH_S)
         await asyncio.wait({closing}, timeout=grace_s)
         await self._server.stop(None)

@@ -24,6 +24,8 @@ class PgProxy:
         self._writers: set[asyncio.StreamWriter] = set()
         #: False: the server's answers are swallowed; what is asked still reaches it.
         self.answers = True
+        #: Connections that get no answers any more, whatever is done to the others.
+        self._silent: set[asyncio.StreamWriter] = set()
         #: False: new connections are closed at once.
         self.accepts = True
         #: How many were.
@@ -53,6 +55,10 @@ class PgProxy:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def silence(self) -> None:
+        """Swallows what the server answers on the present connections from now on; later ones are well."""
+        self._silent |= self._writers
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.accepts:
             self.refused += 1
@@ -70,6 +76,7 @@ class PgProxy:
             )
         finally:
             self._writers.difference_update(ends)
+            self._silent.difference_update(ends)
             for end in ends:
                 end.transport.abort()
 
@@ -79,7 +86,7 @@ class PgProxy:
                 while not answers and (found := {text for text in self.holds if text in data}):
                     self.held |= found
                     await asyncio.sleep(0.01)
-                if self.answers or not answers:
+                if not answers or (self.answers and writer not in self._silent):
                     writer.write(data)
                     await writer.drain()
         writer.transport.abort()

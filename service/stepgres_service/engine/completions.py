@@ -8,8 +8,9 @@ of it, so that the lanes keep each other company.
 A result is acknowledged after its commit and kept until then. When the outcome of a commit is unknown the same batch is
 sent again: the fence answers `duplicate` for what had been recorded.
 
-A batch that is not taken is sent in parts, without leases. What PostgreSQL refuses ends up alone and fails its task; runs
-that somebody else has locked wait aside, so that nobody waits for them.
+A batch that is not taken is sent again without leases. What PostgreSQL refuses ends up alone, by halves, and fails its
+task. Results of runs that somebody else has locked wait aside, so that nobody waits for them; they are looked at each
+second.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Watches(Protocol):
 class _Batch:
     results: list[TaskResult] = field(default_factory=list)
     leases: list[PlannedLease] = field(default_factory=list)
-    #: False: its runs were locked a moment ago, or a batch with them was: it waits for locks but briefly.
+    #: False: its runs were locked a moment ago, or a batch with them was. Those that still are wait aside, and for the
+    #: others it waits but briefly.
     patient: bool = True
 
 
@@ -102,8 +104,11 @@ class Completions:
         self._pending: deque[TaskResult] = deque()
         #: By run: what waits because somebody else has the run locked.
         self._aside: dict[bytes, list[TaskResult]] = {}
+        self._aside_bytes = 0
         #: What has waited aside and is tried again.
         self._again: deque[TaskResult] = deque()
+        #: Leases that are on their way back, since they were never delivered.
+        self._returning: set[bytes] = set()
         #: Bytes of the results that wait or are under way.
         self.held_bytes = 0
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -145,6 +150,9 @@ class Completions:
     def add(self, results: Sequence[TaskResult]) -> None:
         """Takes results; those of workers are answered BUSY instead while too much waits already."""
         full = self.held_bytes > self._settings.max_held_bytes
+        # Comparisons find what is on its way back again and again.
+        results = [r for r in results if r.outcome is not Outcome.UNDELIVERED or r.token not in self._returning]
+        self._returning.update(r.token for r in results if r.outcome is Outcome.UNDELIVERED)
         # Nobody would send the engine's own again; they are few, since each is of a lease.
         taken = [result for result in results if not (full and result.acknowledge)]
         for result in taken:
@@ -242,8 +250,8 @@ class Completions:
             if results and size > _BATCH_BYTES:
                 break
             result = waiting.popleft()
-            if self._aside and (others := self._aside.get(run_of(result.token))) is not None:
-                others.append(result)
+            if self._aside and run_of(result.token) in self._aside:
+                self._keep_aside(result)
             else:
                 results.append(result)
         return results
@@ -260,31 +268,31 @@ class Completions:
             while parts:
                 part, had_leases = parts[0], bool(parts[0].leases)
                 try:
-                    await self._transact(lane, part)
+                    if not part.patient:  # runs were locked a moment ago
+                        await self._pass_over_locked(lane, part)
+                    if part.patient or part.results:
+                        await self._transact(lane, part)
                 except LaneDown:
                     raise
-                except Exception as error:  # noqa: BLE001 a fault of ours must not stop the lane for everybody
-                    rest = [_Batch(part.results, patient=part.patient)] if part.results else []
+                except LaneBusy as busy:
+                    conflicts += 1
+                    blocked = isinstance(busy, LaneBlocked) or conflicts > _CONFLICT_RETRIES
+                    rest = self._passing_over(part, busy) if blocked else [_Batch(part.results, patient=part.patient)]
+                    pause_s = random.uniform(0, 0.02 * min(conflicts, _CONFLICT_RETRIES))
+                except BatchRefused as refused:
+                    # The lease may be at fault, where there was one.
+                    rest = [_Batch(part.results)] if had_leases else self._by_item(part.results, refused)
                     pause_s = 0.0
-                    if isinstance(error, LaneBusy):
-                        conflicts += 1
-                        pause_s = random.uniform(0, 0.02 * min(conflicts, _CONFLICT_RETRIES))
-                        if isinstance(error, LaneBlocked) and had_leases:
-                            # The lease may be at fault: somebody keeps the row of a task, perhaps.
-                            rest = [_Batch(part.results, patient=False)] if part.results else []
-                        elif conflicts > _CONFLICT_RETRIES or isinstance(error, LaneBlocked):
-                            rest = self._by_run(part.results, error)
-                    elif not isinstance(error, BatchRefused):
-                        _log.exception("a batch could not be handled", results=len(part.results))
-                        pause_s = _FAULT_PAUSE_S
-                        rest = self._by_item(part.results, error)
-                    elif not had_leases:  # else the lease may be at fault
-                        rest = self._by_item(part.results, error)
-                    parts.popleft()
-                    parts.extendleft(reversed(rest))
-                    await asyncio.sleep(pause_s)
+                except Exception as error:  # noqa: BLE001 a fault of ours must not stop the lane for everybody
+                    _log.exception("a batch could not be handled", results=len(part.results))
+                    rest = self._by_item(part.results, error)
+                    pause_s = _FAULT_PAUSE_S
                 else:
                     parts.popleft()
+                    continue
+                parts.popleft()
+                parts.extendleft(other for other in reversed(rest) if other.results)
+                await asyncio.sleep(pause_s)
         finally:
             self._pending.extendleft(result for part in reversed(parts) for result in reversed(part.results))
 
@@ -338,14 +346,26 @@ class Completions:
 
     # ------------------------------------------------------------------------------------------------ parts
 
+    def _passing_over(self, batch: _Batch, blocked: StepgresError) -> list[_Batch]:
+        """What is tried next when somebody holds a lock that a batch needs: most likely those of some runs."""
+        return [_Batch(batch.results, patient=False)] if batch.patient else self._by_run(batch.results, blocked)
+
+    async def _pass_over_locked(self, lane: Lane, batch: _Batch) -> None:
+        """Sets aside what belongs to runs that somebody has locked."""
+        locked = await lane.locked_runs({run_of(result.token) for result in batch.results})
+        if locked:
+            aside = [result for result in batch.results if run_of(result.token) in locked]
+            batch.results = [result for result in batch.results if run_of(result.token) not in locked]
+            self._set_aside(aside, "another transaction has the run locked")
+
     def _by_run(self, results: list[TaskResult], error: StepgresError) -> list[_Batch]:
-        """Halves of a batch for which somebody holds a lock; what belongs to a single run waits aside."""
+        """Halves of a batch for which somebody holds a lock other than a run's; what belongs to one run waits aside."""
         runs: dict[bytes, list[TaskResult]] = {}
         for result in results:
             runs.setdefault(run_of(result.token), []).append(result)
         groups = list(runs.values())
         if len(groups) == 1:
-            self._set_aside(results, error)
+            self._set_aside(results, error.message)
         if len(groups) < 2:
             return []
         middle = len(groups) // 2
@@ -353,25 +373,37 @@ class Completions:
             _Batch([r for group in half for r in group], patient=False) for half in (groups[:middle], groups[middle:])
         ]
 
-    def _set_aside(self, results: list[TaskResult], error: StepgresError) -> None:
-        run_id = run_of(results[0].token)
-        if not results[0].was_aside:
+    def _set_aside(self, results: list[TaskResult], error: str) -> None:
+        new = [result for result in results if not result.was_aside]
+        if new:
             _log.warning(
-                "the results of a run cannot be recorded now; they are tried every second",
-                run=str(UUID(bytes=run_id)),
-                results=len(results),
-                error=error.message,
+                "results cannot be recorded now; they are tried every second",
+                run=str(UUID(bytes=run_of(new[0].token))),
+                runs=len({run_of(result.token) for result in new}),
+                results=len(new),
+                error=error,
             )
         for result in results:
             result.was_aside = True
+            self._keep_aside(result)
+
+    def _keep_aside(self, result: TaskResult) -> None:
+        """Keeps a result of a locked run; sends it back when so many bytes wait aside that others would find no room."""
+        enough = self._settings.max_held_bytes // 4
+        if result.acknowledge and 0 < self._aside_bytes > enough - result.held:
+            self.held_bytes -= result.held
+            self.push_back([result])
+            return
         if not self._aside:
             asyncio.get_running_loop().call_later(_ASIDE_S, self._end_aside)
-        self._aside.setdefault(run_id, []).extend(results)
+        self._aside_bytes += result.held
+        self._aside.setdefault(run_of(result.token), []).append(result)
 
     def _end_aside(self) -> None:
         for results in self._aside.values():
             self._again.extend(results)
         self._aside.clear()
+        self._aside_bytes = 0
         self.kick()
 
     def _by_item(self, results: list[TaskResult], error: Exception) -> list[_Batch]:
@@ -411,6 +443,7 @@ class Completions:
             error=str(error),
         )
         self.held_bytes -= result.held
+        self._returning.discard(result.token)
         session = result.session
         if result.token in session.leases:
             # What the engine itself could not record it tries again, but seldom.
@@ -426,6 +459,7 @@ class Completions:
         for result, verdict in zip(results, exchange.verdicts, strict=True):
             self.held_bytes -= result.held
             session, token = result.session, result.token
+            self._returning.discard(token)
             session.leases.pop(token, None)
             if verdict == Verdict.RECORDED:
                 changed.add(token[16:32])

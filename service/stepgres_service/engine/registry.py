@@ -172,10 +172,16 @@ class SessionRegistry:
 
     async def _adopt(self, session: Session, resumed: ResumedSession, held: list[tuple[bytes, Token]]) -> None:
         now = asyncio.get_running_loop().time()
+        # In one go: nobody renews the session before it is adopted.
+        wanted: dict[int, int] = {}
+        for lease in resumed.held:
+            step_index = held[lease.item][1].step_index
+            if self._definitions.get(lease.version_id, step_index) is None:
+                wanted[lease.version_id] = max(step_index, wanted.get(lease.version_id, 0))
+        if wanted:
+            await self._definitions.load_all(wanted)
         for lease in resumed.held:
             token, parts = held[lease.item]
-            if self._definitions.get(lease.version_id, parts.step_index) is None:
-                await self._definitions.load(lease.version_id, parts.step_index)
             timeout_s = self._definitions.timeout_s(lease.version_id, parts.step_index) or 0.0
             session.leases[token] = now + timeout_s - lease.age_s + TIMEOUT_SLACK_S
 

@@ -14,7 +14,7 @@ import math
 
 from stepgres_service.engine.completions import Completions
 from stepgres_service.engine.contact import Contact
-from stepgres_service.engine.loop import Loop, answered_within
+from stepgres_service.engine.loop import Loop
 from stepgres_service.engine.registry import SessionRegistry
 from stepgres_service.engine.results import Outcome, TaskResult
 from stepgres_service.engine.sessions import Knock, Session, Stop
@@ -43,6 +43,8 @@ class Renewals(Loop):
         self._completions = completions
         self._contact = contact
         self._settings = settings
+        #: Seconds for an answer: there must be time for another try on another connection.
+        self._limit_s = settings.lease_s / 2
         #: Differences, and the monotonic time of the first comparison since which each has been found.
         self._undelivered: dict[bytes, float] = {}
         #: For each of the former, the last lease that had been planned when it was found first.
@@ -55,15 +57,14 @@ class Renewals(Loop):
         sessions = list(self._registry.sessions.values())
         if sessions:
             now = asyncio.get_running_loop().time()
-            # There must be time for another try on another connection.
-            async with answered_within(self._settings.lease_s / 2):
-                renewed = await self._store.renew(
-                    [s.id for s in sessions],
-                    [s.epoch for s in sessions],
-                    round(self._settings.lease_s * 1000),
-                    [s.credits for s in sessions],
-                    [round((now - s.last_seen) * 1000) for s in sessions],
-                )
+            renewed = await self._store.renew(
+                [s.id for s in sessions],
+                [s.epoch for s in sessions],
+                round(self._settings.lease_s * 1000),
+                [s.credits for s in sessions],
+                [round((now - s.last_seen) * 1000) for s in sessions],
+                limit_s=self._limit_s,
+            )
             self._contact.succeeded()
             for session in sessions:
                 if session.id not in renewed and self._registry.sessions.get(session.id) is session:
@@ -102,8 +103,8 @@ class Renewals(Loop):
 
     async def _compare(self, sessions: list[Session]) -> None:
         here = {token: session for session in sessions for token in session.leases}
-        async with answered_within(self._settings.lease_s / 2):
-            stored = {encode_token(*lease) for lease in await self._store.leases([s.id for s in sessions])}
+        leases = await self._store.leases([s.id for s in sessions], limit_s=self._limit_s)
+        stored = {encode_token(*lease) for lease in leases}
         undelivered = stored - here.keys()
         # A lease may have been delivered while the statement ran.
         undelivered -= {token for session in sessions for token in session.leases}

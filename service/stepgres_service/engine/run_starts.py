@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from stepgres_service.engine.loop import answered_within
 from stepgres_service.engine.plans import KnownPlans
 from stepgres_service.engine.run_log import log_end
 from stepgres_service.engine.run_refusals import start_refusal
@@ -32,6 +33,7 @@ _MAX_WAITING_BYTES = 256 << 20  # bytes of input that may wait
 _CONFLICT_RETRIES = 3
 _PLAN_RETRIES = 3  # times that a plan which was removed meanwhile is stored again
 _GIVE_UP_S = 5.0  # seconds of trying while the database is away
+_ANSWER_S = 60.0  # seconds for an answer; beyond, its connection is lost though nobody says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +125,12 @@ class RunStarts:
         await call.done
         return [outcome for outcome in call.outcomes if outcome is not None]
 
-    async def stop(self) -> None:
-        """Waits until everything that was asked for is started."""
+    async def stop(self, flush_s: float) -> None:
+        """Waits until everything that was asked for is started, at most flush_s seconds."""
         if self._task is not None:
+            _, late = await asyncio.wait({self._task}, timeout=flush_s)
+            for task in late:
+                task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     # ------------------------------------------------------------------------------------------------ batches
@@ -202,8 +207,9 @@ class RunStarts:
         conflicts = failures = 0
         while True:
             try:
-                await self._define_plans(starts)
-                started = await self._store.start_runs(starts, read)
+                async with answered_within(_ANSWER_S):
+                    await self._define_plans(starts)
+                    started = await self._store.start_runs(starts, read)
                 if failures:
                     self._look_around()
                 return started

@@ -84,9 +84,9 @@ class Runs:
         self._runs_ended = runs_ended
         self._touch = touch
 
-    async def stop(self) -> None:
-        """Waits until everything that was asked for is started."""
-        await self._starts.stop()
+    async def stop(self, flush_s: float) -> None:
+        """Waits until everything that was asked for is started, at most flush_s seconds."""
+        await self._starts.stop(flush_s)
         await self._store.stop()
 
     async def start_run(self, request: RunRequest) -> tuple[Run, bool]:

@@ -202,7 +202,7 @@ class WatchHub:
         if found is None:
             raise run_not_found(run_id)
         if found[0].revision < seen:
-            raise invalid_cursor("is ahead of the run: the database was set back")
+            raise _set_back()
 
     async def _end(self, watched: WatchedRun, *, full: bool) -> WatchFrame:
         frame = watched.frame(FrameKind.END, 0)
@@ -253,7 +253,7 @@ class WatchHub:
     async def run_once(self) -> None:
         """Reads what changed and publishes what is due."""
         clock = asyncio.get_running_loop().time
-        if self._prompted.is_set() or clock() >= self._read_at + _TICK_S:
+        if clock() >= self._read_at + _TICK_S or (self._prompted.is_set() and clock() >= self._rested_at):
             self._prompted.clear()
             self._read_at = clock()
             await self._read()
@@ -283,15 +283,17 @@ class WatchHub:
                 reason=Reason.DATABASE_UNAVAILABLE,
                 retry_after_s=1.0,
             ) from None
+        asked = dict(known)
         for change in changed:
             watched = self._runs.get(change.run_id.bytes)
-            if watched is not None:
+            if watched is not None and change.revision < asked[change.run_id]:
+                self._give_up(watched, _set_back())
+            elif watched is not None:
                 watched.merge(change)
         for run_id in gone:
             watched = self._runs.get(run_id.bytes)
             if watched is not None:
-                watched.fail(run_not_found(run_id))
-                self._forget(watched)
+                self._give_up(watched, run_not_found(run_id))
 
     async def _wait(self) -> None:
         """Waits for a prompt (and for the rest that is due after the last read), the tick, or a change to publish."""
@@ -312,8 +314,11 @@ class WatchHub:
     def _fail_all(self, error: StepgresError) -> None:
         for watched in list(self._runs.values()):
             if watched.live:
-                watched.fail(error)
-                self._forget(watched)
+                self._give_up(watched, error)
+
+    def _give_up(self, watched: WatchedRun, error: StepgresError) -> None:
+        watched.fail(error)
+        self._forget(watched)
 
 
 def _task(work: Coroutine[Any, Any, Run], name: str) -> asyncio.Task[Run]:
@@ -322,6 +327,10 @@ def _task(work: Coroutine[Any, Any, Run], name: str) -> asyncio.Task[Run]:
     task = asyncio.create_task(work, name=name, context=Context())
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
+
+
+def _set_back() -> StepgresError:
+    return invalid_cursor("is ahead of the run: the database was set back")
 
 
 def _draining() -> Unavailable:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 from uuid import UUID
 
 from stepgres_service.engine.completions import Completions, Watches
@@ -28,6 +29,16 @@ from stepgres_service.store.sessions import SessionStore
 from stepgres_service.store.tasks import EndedRun, TaskStore
 
 
+class Sender(Protocol):
+    """Commits what its own answers tell: its notifications are no news."""
+
+    def runs_on(self, pid: int) -> bool:
+        """Whether a backend is its own."""
+
+    def renew(self) -> None:
+        """Gives its connection up before the next use."""
+
+
 class WorkEngine:
     """Everything between the worker streams and the SQL transitions.
 
@@ -38,7 +49,7 @@ class WorkEngine:
         coordinator_id: this coordinator.
         settings: numbers of the engine.
         watches: hear which runs changed or ended.
-        starting_pid: backend that this coordinator starts runs on; None while there is none.
+        starts: starts this coordinator's runs.
     """
 
     def __init__(
@@ -49,7 +60,7 @@ class WorkEngine:
         coordinator_id: UUID,
         settings: EngineSettings,
         watches: Watches,
-        starting_pid: Callable[[], int | None],
+        starts: Sender,
     ) -> None:
         self.settings = settings
         self.definitions = definitions
@@ -77,11 +88,11 @@ class WorkEngine:
             Pruner(flows, settings),
         ]
         self._touch = watches.touch
-        self._starting_pid = starting_pid
+        self._senders: tuple[Sender, ...] = (starts, *self._lanes)
         self._listener = Listener(
             database,
             {"pgflow_ready": self._on_ready, "pgflow_ended": self._on_ended, "pgflow_expand": self._on_expand},
-            self.look_around,
+            self._listening,
         )
 
     # ------------------------------------------------------------------------------------------------ life
@@ -108,8 +119,7 @@ class WorkEngine:
 
     async def stop(self, flush_s: float = 5.0) -> None:
         """Records what waits, ends the streams and stops everything."""
-        for loop in self._loops:
-            await loop.stop()
+        await asyncio.gather(*(loop.stop() for loop in self._loops))
         await self._listener.stop()
         await self.completions.stop(flush_s)
         await self.registry.stop()
@@ -133,10 +143,18 @@ class WorkEngine:
     def look_around(self) -> None:
         """Notifications or answers may have been missed: look for work, and compare the leases."""
         self.poller.kick()
+        self.expander.kick()
         self._renewals.kick()
 
+    def _listening(self) -> None:
+        # After a restart of the database another's backend may have the number of one of ours from before: a connection at
+        # rest does not notice that it has ended.
+        for sender in self._senders:
+            sender.renew()
+        self.look_around()
+
     def _on_ready(self, payload: str, pid: int) -> None:
-        if pid == self._starting_pid() or any(lane.pid == pid for lane in self._lanes):
+        if any(sender.runs_on(pid) for sender in self._senders):
             return  # its answer has told these routes already
         if payload == "*":
             self.poller.kick()

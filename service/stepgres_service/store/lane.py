@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -15,6 +15,12 @@ from stepgres_service.errors import StepgresError, Unavailable
 from stepgres_service.store.arrays import register_columns
 from stepgres_service.store.pool import Database
 from stepgres_service.store.tasks import Exchange, LeaseRequest, ResultColumns, TaskStore
+
+_T = TypeVar("_T")
+
+#: Seconds for an answer. Beyond it is the connection that is lost, though nobody says so: a pooler may wait for a dead
+#: server. No transaction takes as long.
+_ANSWER_S = 60.0
 
 
 class LaneDown(Unavailable):
@@ -70,12 +76,18 @@ class Lane:
         self._database = database
         self._tasks = tasks
         self._conn: AsyncConnection[Any] | None = None
+        self._outdated = False
         self._failures = 0
 
-    @property
-    def pid(self) -> int | None:
-        """Backend of its connection: what that notifies, the exchange has answered already."""
-        return None if self._conn is None or self._conn.closed else self._conn.info.backend_pid
+    def runs_on(self, pid: int) -> bool:
+        """Whether a backend is this lane's."""
+        if self._conn is None or self._conn.closed or self._outdated:
+            return False
+        return self._conn.info.backend_pid == pid
+
+    def renew(self) -> None:
+        """Lets the next exchange have another connection: the present one may have ended without notice."""
+        self._outdated = self._conn is not None
 
     async def exchange(
         self,
@@ -98,11 +110,31 @@ class Lane:
             LaneBusy: nothing was changed; send the same again, or its parts when it is LaneBlocked.
             BatchRefused: nothing was changed; an item is at fault.
         """
+        return await self._ask(
+            lambda conn: self._tasks.exchange(conn, results, requests, patient=patient, watched=watched)
+        )
+
+    async def locked_runs(self, run_ids: Collection[bytes]) -> set[bytes]:
+        """Those of some runs that somebody has locked at this moment; waits for none.
+
+        Args:
+            run_ids: 16 bytes each.
+
+        Raises:
+            LaneDown: recover() and ask again.
+            LaneBusy, BatchRefused: as for an exchange.
+        """
+        return await self._ask(lambda conn: self._tasks.locked_runs(conn, run_ids))
+
+    async def _ask(self, work: Callable[[AsyncConnection[Any]], Awaitable[_T]]) -> _T:
         try:
-            if self._conn is None:
-                self._conn = await self._database.connect()
-                register_columns(self._conn)
-            exchange = await self._tasks.exchange(self._conn, results, requests, patient=patient, watched=watched)
+            async with asyncio.timeout(_ANSWER_S):
+                if self._outdated:
+                    await self.close()
+                if self._conn is None:
+                    self._conn = await self._database.connect()
+                    register_columns(self._conn)
+                answer = await work(self._conn)
         except psycopg.Error as error:
             verdict = judge(error)
             if isinstance(verdict, LaneDown) or (error.sqlstate or "")[:2] in _DOUBTS:
@@ -110,7 +142,7 @@ class Lane:
             else:
                 await self._roll_back()
             raise verdict from error
-        except OSError as error:  # no connection within its time
+        except OSError as error:  # no connection, or no answer, within its time
             await self.close()
             raise LaneDown(str(error) or type(error).__name__) from error
         except BaseException:
@@ -118,7 +150,7 @@ class Lane:
             await self.close()
             raise
         self._failures = 0
-        return exchange
+        return answer
 
     async def _roll_back(self) -> None:
         try:
@@ -135,6 +167,6 @@ class Lane:
 
     async def close(self) -> None:
         """Closes the connection."""
-        conn, self._conn = self._conn, None
+        conn, self._conn, self._outdated = self._conn, None, False
         if conn is not None:
             await conn.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -13,6 +13,18 @@ from psycopg import AsyncConnection
 from stepgres_service.errors import Reason, Unavailable
 from stepgres_service.store.errors import translated
 from stepgres_service.store.pool import Database
+
+_T = TypeVar("_T")
+
+
+class _Slot:
+    """A connection and who may use it now."""
+
+    def __init__(self) -> None:
+        self.conn: AsyncConnection[Any] | None = None
+        #: The next caller opens another.
+        self.outdated = False
+        self.turn = asyncio.Lock()
 
 
 class OwnConnection:
@@ -24,8 +36,7 @@ class OwnConnection:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._conn: AsyncConnection[Any] | None = None
-        self._turn = asyncio.Lock()
+        self._slot = _Slot()
 
     @contextlib.asynccontextmanager
     async def use(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -34,38 +45,79 @@ class OwnConnection:
         Raises:
             StepgresError: whatever the database raises inside, translated.
         """
-        async with self._turn:
+        slot = self._slot
+        async with slot.turn:
             try:
                 with translated():
                     try:
-                        yield await self._connected()
+                        yield await self._connected(slot)
                     except psycopg.Error as error:
                         self._database.heard(error)
                         raise
             except BaseException:
                 # Whatever it was, even a cancel: the answer to what was asked may still be on its way.
-                await self.close()
+                await _close(slot)
                 raise
 
-    async def _connected(self) -> AsyncConnection[Any]:
-        if self._conn is None or self._conn.closed:
+    async def ask(self, limit_s: float, work: Callable[[AsyncConnection[Any]], Awaitable[_T]]) -> _T:
+        """Does some work on the connection and waits for it no longer than limit_s, whatever becomes of the connection.
+
+        On a dead connection a cancelled statement ends only some 10 s later: psycopg asks the server to cancel it, and
+        waits. So both are left behind, and the next caller gets another connection.
+
+        Raises:
+            Unavailable: the time is over.
+            StepgresError: whatever the database raises, translated.
+        """
+        task = asyncio.create_task(self._do(work))
+        try:
+            await asyncio.wait({task}, timeout=limit_s)
+        finally:
+            if not task.done():
+                self._slot = _Slot()  # for the next caller
+                task.cancel()
+                task.add_done_callback(lambda left: left.cancelled() or left.exception())
+        if not task.done():
+            raise Unavailable(
+                f"the database did not answer for {limit_s:g} s", reason=Reason.DATABASE_UNAVAILABLE, retry_after_s=1.0
+            )
+        return task.result()
+
+    async def _do(self, work: Callable[[AsyncConnection[Any]], Awaitable[_T]]) -> _T:
+        async with self.use() as conn:
+            return await work(conn)
+
+    async def _connected(self, slot: _Slot) -> AsyncConnection[Any]:
+        if slot.outdated:
+            await _close(slot)
+        if slot.conn is None or slot.conn.closed:
             try:
-                self._conn = await self._database.connect()
+                slot.conn = await self._database.connect()
             except TimeoutError:
                 raise Unavailable(
                     "the database cannot be reached now (no connection in time); try again",
                     reason=Reason.DATABASE_UNAVAILABLE,
                     retry_after_s=1.0,
                 ) from None
-        return self._conn
+        return slot.conn
 
-    @property
-    def pid(self) -> int | None:
-        """Backend of the connection; None while there is none."""
-        return None if self._conn is None or self._conn.closed else self._conn.info.backend_pid
+    def runs_on(self, pid: int) -> bool:
+        """Whether a backend is this connection's."""
+        slot = self._slot
+        if slot.conn is None or slot.conn.closed or slot.outdated:
+            return False
+        return slot.conn.info.backend_pid == pid
+
+    def renew(self) -> None:
+        """Lets the next caller have another connection: the present one may have ended without notice."""
+        self._slot.outdated = self._slot.conn is not None
 
     async def close(self) -> None:
         """Closes the connection; the next use opens another."""
-        conn, self._conn = self._conn, None
-        if conn is not None:
-            await conn.close()
+        await _close(self._slot)
+
+
+async def _close(slot: _Slot) -> None:
+    conn, slot.conn, slot.outdated = slot.conn, None, False
+    if conn is not None:
+        await conn.close()

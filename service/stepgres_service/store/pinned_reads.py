@@ -14,7 +14,7 @@ _SQL = load_queries("pinned_reads")
 
 async def pin_plans(conn: AsyncConnection[Any], *, generic: bool) -> None:
     """Pins the plans of what follows in this transaction, or pipeline; for `generic` see fetch_pinned."""
-    await conn.execute(_SQL["pin_plans"], ("force_generic_plan" if generic else "force_custom_plan",))
+    await conn.execute(_SQL["pin_plans"], ("force_generic_plan" if generic else "force_custom_plan",), prepare=True)
 
 
 async def ask_pinned(
@@ -30,7 +30,9 @@ async def ask_pinned(
     """
     await pin_plans(conn, generic=generic)
     cursor = conn.cursor(row_factory=namedtuple_row)
-    return await cursor.execute(query, parameters, prepare=None if generic else False)
+    # Prepared at once or never: what psycopg prepares after some executions it takes for prepared, even when the pipeline
+    # fails before the server has seen it.
+    return await cursor.execute(query, parameters, prepare=generic)
 
 
 async def fetch_pinned(

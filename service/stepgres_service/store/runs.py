@@ -123,17 +123,12 @@ class RunStore:
     def __init__(self, database: Database, limits: PayloadLimits) -> None:
         self._database = database
         self._limits = limits
-        #: Notifications of new runs come from here, and their routes have been woken by then.
-        self._starting = OwnConnection(database)
+        #: What starts runs. Its notifications come when their routes have been woken.
+        self.starting = OwnConnection(database)
 
     async def stop(self) -> None:
         """Closes the connection that starts have for themselves."""
-        await self._starting.close()
-
-    @property
-    def starting_pid(self) -> int | None:
-        """Backend that runs are started on; None while there is none."""
-        return self._starting.pid
+        await self.starting.close()
 
     @property
     def system_id(self) -> str:
@@ -159,7 +154,7 @@ class RunStore:
         # By far the most are new, and have the ids that came along: all of it in one round trip.
         new = [start.run_id for start, wants in zip(starts, read, strict=True) if wants]
         try:
-            async with self._starting.use() as conn:
+            async with self.starting.use() as conn:
                 # In autocommit a pipeline is one transaction; it commits at its end.
                 async with conn.pipeline():
                     await pin_plans(conn, generic=True)

@@ -103,8 +103,9 @@ left join state as s on true
 order by s.step_index
 
 -- changed_runs --
--- Watched runs that changed after the revision known, each with the steps that changed: a row for each step, or one
--- row without a step. A run that is gone with its flow gives a row of nulls.
+-- Watched runs whose revision is another than the one known, each with the steps that changed since: a row for each
+-- step, or one row without a step. It is lower when the database was set back. A run that is gone with its flow gives a
+-- row of nulls.
 select w.run_id as watched_run_id, r.run_id, r.status, r.revision, r.step_count, r.remaining_steps, r.started_at,
        r.completed_at, e.step_slug as error_step, r.error_task_index, r.error_attempt, r.error_code, r.error_message,
        s.step_index, s.status as step_status, s.is_map, s.initial_tasks, s.remaining_tasks, s.failed_tasks,
@@ -114,7 +115,7 @@ from unnest(%(run_ids)s::uuid[], %(revisions)s::bigint[]) as w (run_id, known)
 left join (pgflow.runs as r join pgflow.workflow_versions as v on v.version_id = r.version_id) on r.run_id = w.run_id
 left join pgflow.step_states as s on s.run_id = r.run_id and s.revision > w.known
 left join pgflow.workflow_steps as e on e.version_id = r.version_id and e.step_index = r.error_step_index
-where r.run_id is null or r.revision > w.known
+where r.run_id is null or r.revision <> w.known
 
 -- find_versions --
 -- What a flow, and one of its versions, are called in the runs: their numbers make better plans than their names.

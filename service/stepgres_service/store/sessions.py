@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import orjson
+from psycopg import AsyncConnection
 
 from stepgres_service.store.own_connection import OwnConnection
 from stepgres_service.store.pool import Database
@@ -142,6 +143,8 @@ class SessionStore:
         lease_ms: int,
         credits: Sequence[int],
         silent_ms: Sequence[int],
+        *,
+        limit_s: float,
     ) -> set[bytes]:
         """Renews leases in one statement. Returns the sessions that were renewed, 16 bytes each.
 
@@ -151,14 +154,19 @@ class SessionStore:
             lease_ms: length of the lease from now.
             credits: tasks asked for and not handed out, for the list of workers.
             silent_ms: milliseconds since the last frame, for the same.
+            limit_s: seconds after which the connection is given up.
+
+        Raises:
+            Unavailable: there was no answer in time.
         """
-        async with self._own.use() as conn:
+        columns = ([UUID(bytes=s) for s in session_ids], list(epochs), lease_ms, list(credits), list(silent_ms))
+
+        async def renew(conn: AsyncConnection[Any]) -> set[bytes]:
             cursor = conn.cursor(binary=True)
-            await cursor.execute(
-                _SQL["renew_sessions"],
-                ([UUID(bytes=s) for s in session_ids], list(epochs), lease_ms, list(credits), list(silent_ms)),
-            )
+            await cursor.execute(_SQL["renew_sessions"], columns)
             return {row[0] for row in await cursor.fetchall()}
+
+        return await self._own.ask(limit_s, renew)
 
     async def close(self, session_ids: Sequence[bytes], epochs: Sequence[int], *, lost: bool) -> int:
         """Ends sessions; returns the number of tasks that went back.
@@ -195,9 +203,20 @@ class SessionStore:
         assert row is not None
         return cast(datetime, row[0])
 
-    async def leases(self, session_ids: Sequence[bytes]) -> list[tuple[bytes, bytes, int, int, int]]:
-        """Leases by the database's account: (session, run, step, task, lease_seq)."""
-        async with self._own.use() as conn:
+    async def leases(self, session_ids: Sequence[bytes], *, limit_s: float) -> list[tuple[bytes, bytes, int, int, int]]:
+        """Leases by the database's account: (session, run, step, task, lease_seq).
+
+        Args:
+            session_ids: of these sessions.
+            limit_s: seconds after which the connection is given up.
+
+        Raises:
+            Unavailable: there was no answer in time.
+        """
+
+        async def read(conn: AsyncConnection[Any]) -> list[tuple[bytes, bytes, int, int, int]]:
             cursor = conn.cursor(binary=True)
             await cursor.execute(_SQL["leases_of_sessions"], ([UUID(bytes=s) for s in session_ids],))
             return [(row[0], row[1], row[2], row[3], row[4]) for row in await cursor.fetchall()]
+
+        return await self._own.ask(limit_s, read)

@@ -12,6 +12,19 @@ select t.session_item, t.run_id::text, uuid_send(t.run_id), t.step_index, t.task
        t.version_id, t.scope, t.traceparent, convert_to(t.input, 'UTF8')
 from pgflow.lease_tasks(%s, %s, %s, %s, %s, p_commit_soon => %s) as t
 
+-- limit_lock_wait --
+-- How many milliseconds this transaction waits for a lock.
+select set_config('lock_timeout', %s, true)
+
+-- locked_runs --
+-- Those of some runs that somebody has locked; the others are locked for this moment.
+with free as materialized (
+    select run_id from pgflow.runs where run_id = any(%(run_ids)s::uuid[]) for no key update skip locked
+)
+select uuid_send(run_id)
+from pgflow.runs
+where run_id = any(%(run_ids)s::uuid[]) and run_id not in (select run_id from free)
+
 -- run_input_of_lease --
 -- The input of the run that a held lease belongs to.
 select convert_to(r.input::text, 'UTF8')

@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from stepgres.v1 import common_pb2, worker_pb2
+from stepgres_service.engine.results import Outcome, TaskResult
 from stepgres_service.server import Coordinator
 from stepgres_service.store.tasks import TaskStore
 from tests.integration.conftest import channel_to
@@ -126,6 +127,81 @@ async def test_a_run_that_somebody_has_locked_holds_up_no_other(channel: grpc.ai
         acks = await acks_of(worker, 2)
         assert {ack.verdict for ack in acks.values()} == {RECORDED}
         assert {task.run_id for task in tasks if task.token in acks} == locked
+
+
+async def test_a_hundred_locked_runs_hold_up_no_other(channel: grpc.aio.Channel, database: str) -> None:
+    await define(channel, "many", work=[])
+    await define(channel, "one", work=[])
+    async with raw_worker(channel, ["many.work"], credits=100) as worker, raw_worker(channel, ["one.work"]) as other:
+        await start_runs(channel, "many", 100)
+        tasks = await worker.take_tasks(100)
+        async with await psycopg.AsyncConnection.connect(database) as holder:
+            # As a DeleteFlow does that cancels its runs.
+            await holder.execute("select from pgflow.runs for update")
+            worker.complete(*tasks)
+            for _ in range(5):
+                run_id = await start_run(channel, "one")
+                other.grant(1)
+                (task,) = await other.take_tasks(1)
+                assert task.run_id == run_id
+                other.complete(task)
+                assert [ack.verdict for ack in await other.take_acks(1)] == [RECORDED]
+            assert worker.acks == []
+            await holder.rollback()
+        assert {ack.verdict for ack in (await acks_of(worker, 100)).values()} == {RECORDED}
+
+
+async def test_what_waits_for_a_locked_run_leaves_room_for_others(
+    start_coordinator: Callable[..., Any], database: str
+) -> None:
+    async with start_coordinator(max_held_bytes=1 << 20) as coordinator, channel_to(coordinator) as channel:
+        await define(channel, "map", maps=["work"], work=[])
+        await define(channel, "one", work=[])
+        async with raw_worker(channel, ["map.work", "one.work"], credits=8) as worker:
+            run_id = await start_run(channel, "map", list(range(8)))
+            tasks = await worker.take_tasks(8)
+            async with await psycopg.AsyncConnection.connect(database) as holder:
+                await holder.execute("select from pgflow.runs where run_id = %s for update", (run_id,))
+                worker.complete(*tasks, output=b'"' + b"x" * (200 << 10) + b'"')
+                busy = await worker.take_acks(7)
+                assert {ack.verdict for ack in busy} == {BUSY}
+                await start_run(channel, "one")
+                worker.grant(1)
+                (task,) = await worker.take_tasks(1)
+                worker.complete(task)
+                assert [(ack.token, ack.verdict) for ack in await worker.take_acks(1)] == [(task.token, RECORDED)]
+                await holder.rollback()
+            assert [ack.verdict for ack in await worker.take_acks(1)] == [RECORDED]
+            worker.complete(*(task for task in tasks if task.token in {ack.token for ack in busy}))
+            assert {ack.verdict for ack in await worker.take_acks(7)} == {RECORDED}
+            assert await run_status(channel, run_id) == "COMPLETED"
+        assert coordinator.engine.completions.held_bytes == 0
+
+
+async def test_a_task_that_is_on_its_way_back_waits_there_once(
+    coordinator: Coordinator, channel: grpc.aio.Channel
+) -> None:
+    await define(channel, "one", work=[])
+    async with raw_worker(channel, ["one.work"], credits=1) as worker:
+        await start_run(channel, "one")
+        (task,) = await worker.take_tasks(1)
+        completions = coordinator.engine.completions
+        (session,) = coordinator.engine.dispatcher.sessions.values()
+
+        def undelivered() -> None:
+            completions.add([TaskResult(session, task.token, Outcome.UNDELIVERED, acknowledge=False)])
+
+        undelivered()
+        held = completions.held_bytes
+        assert held > 0
+        undelivered()
+        assert completions.held_bytes == held
+        worker.grant(1)
+        (again,) = await worker.take_tasks(1)
+        assert again.run_id == task.run_id
+        assert completions.held_bytes == 0
+        undelivered()  # it may come again
+        assert completions.held_bytes == held
 
 
 async def test_a_task_that_somebody_keeps_holds_up_no_result(channel: grpc.aio.Channel, database: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -14,7 +14,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from stepgres.v1 import worker_pb2
+from stepgres_service.engine import run_starts
 from stepgres_service.server import Coordinator
+from stepgres_service.store import lane
 from tests.integration.conftest import channel_to, running_coordinator
 from tests.support.flows import define, eventually, get_task, run_status, start_run, start_runs
 from tests.support.pg_proxy import PgProxy, pg_proxy
@@ -83,6 +85,68 @@ async def test_a_commit_whose_answer_was_lost_is_a_duplicate_and_what_it_made_re
             worker.complete(second)
             assert [ack.verdict for ack in await worker.take_acks(1)] == [RECORDED]
             assert await run_status(channel, run_id) == "COMPLETED"
+
+
+async def test_an_answer_that_never_comes_is_given_up(
+    database: str, conn: Conn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pooler that waits for a dead server keeps its own connections to us alive."""
+    monkeypatch.setattr(lane, "_ANSWER_S", 1.0)
+    monkeypatch.setattr(run_starts, "_ANSWER_S", 1.0)
+    async with behind_a_proxy(database, lease_s=90, heartbeat_s=30, lanes=1) as (proxy, coordinator, channel):
+        await define(channel, "one", work=[])
+        async with raw_worker(channel, ["one.work"], credits=6) as worker:
+            for _ in range(4):  # what is prepared needs no more answers
+                await start_run(channel, "one")
+                worker.complete(*await worker.take_tasks(1))
+                await worker.take_acks(1)
+            await start_run(channel, "one")
+            (task,) = await worker.take_tasks(1)
+
+            async def at_rest() -> bool:
+                return len(coordinator.engine.completions._idle) == 1
+
+            await eventually(at_rest)
+            proxy.answers = False
+            worker.complete(task)
+            starting = asyncio.create_task(start_run(channel, "one"))
+
+            async def committed() -> bool:
+                return bool(await value(conn, "select count(*) = 5 from pgflow.runs where status = 'completed'"))
+
+            await eventually(committed)
+            proxy.silence()
+            proxy.answers = True
+            assert [ack.verdict for ack in await worker.take_acks(1)] == [DUPLICATE]
+            with suppress(grpc.aio.AioRpcError):  # it may have been started, it says
+                await starting
+            worker.grant(6)
+            late = await start_run(channel, "one")
+            tasks = [task]
+            while tasks[-1].run_id != late:
+                tasks += await worker.take_tasks(1)
+
+
+async def test_anothers_backend_with_the_number_of_one_of_ours_from_before_is_heard(
+    coordinator: Coordinator, channel: grpc.aio.Channel, conn: Conn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers begin anew when the database restarts; a connection at rest does not notice that it has ended."""
+    await define(channel, "one", work=[])
+    await start_run(channel, "one")
+    engine = coordinator.engine
+    cursor = await conn.execute("select pid from pg_stat_activity where datname = current_database()")
+    pids = [pid for (pid,) in await cursor.fetchall()]
+    woken: list[int] = []
+
+    def heard(pid: int) -> bool:
+        woken.clear()
+        engine._on_ready("1", pid)
+        return woken == [1]
+
+    monkeypatch.setattr(engine.dispatcher, "wake", woken.extend)
+    assert not all(heard(pid) for pid in pids)
+    engine._listening()
+    assert all(heard(pid) for pid in pids)
 
 
 async def test_a_request_that_never_arrived_is_recorded_when_it_is_sent_again(database: str) -> None:

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from stepgres_service.store.arrays import register_columns
+from stepgres_service.store.lane import Lane, LaneBlocked
 from stepgres_service.store.pool import Database
 from stepgres_service.store.tasks import LeaseRequest, PayloadLimits, ResultColumns, TaskStore
 from tests.support.transitions import Lease, Transitions
@@ -52,3 +53,31 @@ async def test_a_lease_that_fails_takes_the_results_before_it_back(
     assert list(exchange.verdicts) == [1]
     assert [(task.step_index, task.attempt) for tasks in exchange.leased for task in tasks] == [(1, 1)]
     assert await engine.states(run_id) == {"first": "completed", "second": "started"}
+
+
+async def test_an_exchange_that_fails_leaves_the_connection_as_it_was(
+    conn: psycopg.AsyncConnection[Any], database: str
+) -> None:
+    """What would have been prepared in it was not, and is not believed to be."""
+    engine = Transitions(conn)
+    database_of_lane = Database(database, min_size=1, max_size=1)
+    lane = Lane(database_of_lane, TaskStore(database_of_lane, PayloadLimits()))
+    await engine.define("flow", work=[])
+    runs = await engine.start_runs([("flow", n, None) for n in range(8)])
+    session_id = await engine.open_session()
+    leases = await engine.lease(session_id)
+
+    async def record(n: int) -> list[int]:
+        watched = [(leases[n].run_id, 0)]
+        return list((await lane.exchange(_completed(leases[n]), [], patient=False, watched=watched)).verdicts)
+
+    assert len(runs) == 8
+    for failing in range(1, 5):
+        async with await psycopg.AsyncConnection.connect(database) as holder:
+            await holder.execute("select from pgflow.runs where run_id = %s for update", (leases[failing].run_id,))
+            with pytest.raises(LaneBlocked):
+                await record(failing)
+        for _ in range(failing):
+            # (Duplicates, from the second time on.)
+            assert await record(failing) in ([1], [2])
+    await lane.close()

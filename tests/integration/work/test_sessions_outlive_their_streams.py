@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
 import psycopg
+import pytest
 
 from stepgres.v1 import worker_pb2
 from stepgres_service.server import Coordinator
+from stepgres_service.store.flows import FlowStore
 from tests.integration.conftest import channel_to
 from tests.support.flows import define, ended_run, eventually, get_task, run_status, start_run, start_runs
 from tests.support.raw_worker import RawWorker, raw_worker
@@ -85,6 +87,42 @@ async def test_a_resumed_session_keeps_what_it_lists_and_gives_back_the_rest(cha
     assert (await get_task(channel, back.run_id, "work")).lost_leases == 0
     await second.close()
     await first.close()
+
+
+async def test_what_a_resumed_session_holds_is_read_in_one_go(
+    start_coordinator: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    real = FlowStore.load_versions
+
+    async def load_versions(self: FlowStore, version_ids: Sequence[int]) -> Any:
+        reads.append(len(version_ids))
+        return await real(self, version_ids)
+
+    async with (
+        start_coordinator() as one,
+        start_coordinator() as two,
+        channel_to(one) as channel,
+        channel_to(two) as other,
+    ):
+        for n in range(20):
+            await define(channel, f"flow{n}", step={"handler": "work"}, work=[])
+            await start_run(channel, f"flow{n}")
+        worker = RawWorker(channel)
+        welcome = await worker.open(["work"], reconnect_grace_ms=5000)
+        worker.grant(20)
+        tasks = await worker.take_tasks(20)
+        worker.cut()
+        await worker.ended()
+        monkeypatch.setattr(FlowStore, "load_versions", load_versions)
+        resumed = RawWorker(other, worker.instance_id)
+        held = [task.token for task in tasks]
+        assert (await resumed.open(["work"], session_id=welcome.session_id, held=held)).resumed
+        assert reads == [20]
+        resumed.complete(*tasks)
+        assert {ack.verdict for ack in await resumed.take_acks(20)} == {worker_pb2.ACK_VERDICT_RECORDED}
+        await resumed.close()
+        await worker.close()
 
 
 async def test_the_grace_is_what_hello_says_up_to_the_lease(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.sabotage.faults.fault import Fault
 
 _SDK_RESULT_TESTS = "tests/unit/sdk/test_results_survive_the_stream.py"
+_TROUBLE_TESTS = "tests/integration/engine/test_a_batch_meets_trouble.py"
+_OUTAGE_TESTS = "tests/integration/engine/test_the_database_goes_away.py"
 
 FAULTS = (
     # results on their way
@@ -168,5 +170,55 @@ FAULTS = (
         "if True:",
         "tests/integration/store/test_an_exchange_is_one_transaction.py"
         "::test_a_lease_that_fails_takes_the_results_before_it_back",
+    ),
+    Fault(
+        "locked runs are tried one by one",
+        "service/stepgres_service/engine/completions.py",
+        "if not part.patient:  # runs were locked a moment ago",
+        "if False:",
+        f"{_TROUBLE_TESTS}::test_a_hundred_locked_runs_hold_up_no_other",
+    ),
+    Fault(
+        "what waits for a locked run takes all the room",
+        "service/stepgres_service/engine/completions.py",
+        "if result.acknowledge and 0 < self._aside_bytes > enough - result.held:",
+        "if False:",
+        f"{_TROUBLE_TESTS}::test_what_waits_for_a_locked_run_leaves_room_for_others",
+    ),
+    Fault(
+        "a task goes back as often as it is found",
+        "service/stepgres_service/engine/completions.py",
+        "results = [r for r in results if r.outcome is not Outcome.UNDELIVERED or r.token not in self._returning]",
+        "pass",
+        f"{_TROUBLE_TESTS}::test_a_task_that_is_on_its_way_back_waits_there_once",
+    ),
+    Fault(
+        "a lane waits for ever for an answer",
+        "service/stepgres_service/store/lane.py",
+        "async with asyncio.timeout(_ANSWER_S):",
+        "if True:",
+        f"{_OUTAGE_TESTS}::test_an_answer_that_never_comes_is_given_up",
+    ),
+    Fault(
+        "a backend from before a restart is taken for ours",
+        "service/stepgres_service/engine/work.py",
+        "sender.renew()",
+        "pass",
+        f"{_OUTAGE_TESTS}::test_anothers_backend_with_the_number_of_one_of_ours_from_before_is_heard",
+    ),
+    Fault(
+        "who comes next waits for a dead connection",
+        "service/stepgres_service/store/own_connection.py",
+        "self._slot = _Slot()  # for the next caller",
+        "pass",
+        "tests/integration/store/test_an_own_connection_is_given_up.py"
+        "::test_the_next_caller_gets_another_connection_at_once",
+    ),
+    Fault(
+        "a watch waits for a revision that was lost",
+        "service/stepgres_service/engine/watch.py",
+        "if watched is not None and change.revision < asked[change.run_id]:",
+        "if False:",
+        "tests/unit/engine/test_watches_share_one_loop.py::test_a_watch_ends_when_the_database_was_set_back",
     ),
 )

@@ -65,7 +65,7 @@ class Store:
             run = self.runs.get(run_id)
             if run is None:
                 gone.append(run_id)
-            elif run.revision > revision:
+            elif run.revision != revision:
                 steps = tuple(
                     StepChange(s.step_index, s.status, s.counts, 0, s.revision, None, None)
                     for s in run.steps
@@ -226,6 +226,68 @@ async def test_a_cursor_from_a_lost_future_is_refused(store: Store, hub: WatchHu
     with pytest.raises(InvalidArgument) as refusal:
         await Reader(hub, store.ids[0], encode_cursor(store.ids[0], 99, "db")).task
     assert refusal.value.reason is Reason.INVALID_CURSOR
+
+
+async def test_a_watch_ends_when_the_database_was_set_back(store: Store, hub: WatchHub) -> None:
+    run_id = store.ids[0]
+    before = store.runs[run_id]
+    store.change(run_id)
+    reader = Reader(hub, run_id)
+    await reader.until(lambda: reader.frames)
+    store.runs[run_id] = before
+    with pytest.raises(InvalidArgument) as refusal:
+        await reader.task
+    assert refusal.value.reason is Reason.INVALID_CURSOR
+    again = Reader(hub, run_id)
+    await again.until(lambda: again.frames)
+    assert again.frames[0].run.revision == before.revision
+    again.task.cancel()
+    await asyncio.gather(again.task, return_exceptions=True)
+
+
+async def test_an_older_answer_that_comes_late_ends_no_watch(store: Store, hub: WatchHub) -> None:
+    run_id = store.ids[0]
+    reader = Reader(hub, run_id)
+    await reader.until(lambda: reader.frames)
+    store.change(run_id)
+    older, _ = await store.changed_runs([(run_id, 1)])
+    store.change(run_id)
+    newer, _ = await store.changed_runs([(run_id, 1)])
+    hub.take(newer)
+    hub.take(older)
+    store.change(run_id, status=RunStatus.COMPLETED)
+    hub.touch([run_id.bytes], ended=True)
+    await reader.task
+    assert reader.frames[-1].run.revision == 4
+
+
+async def test_reads_rest_although_changes_are_due(
+    store: Store, hub: WatchHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read takes 10 ms and is followed by a rest of 40, whatever there is to publish meanwhile."""
+    store = Store(50)
+    monkeypatch.setattr(hub, "_store", store)
+    real = store.changed_runs
+
+    async def slowly(known: Iterable[tuple[UUID, int]]) -> Any:
+        await asyncio.sleep(0.01)
+        return await real(known)
+
+    monkeypatch.setattr(store, "changed_runs", slowly)
+    readers = [Reader(hub, run_id) for run_id in store.ids]
+    for reader in readers:
+        await reader.until(lambda reader=reader: reader.frames)
+    clock = asyncio.get_running_loop().time
+    begun, reads = clock(), store.reads
+    while clock() - begun < 1:
+        for run_id in store.ids:
+            store.change(run_id)
+            hub.touch([run_id.bytes])
+            await asyncio.sleep(0.001)
+    assert store.reads - reads <= (clock() - begun) / 0.05 + 2
+    for run_id in store.ids:
+        store.change(run_id, status=RunStatus.COMPLETED)
+    await asyncio.gather(*(reader.task for reader in readers))
 
 
 async def test_readers_at_the_same_revision_get_the_same_frame(store: Store, hub: WatchHub) -> None:
