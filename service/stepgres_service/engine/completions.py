@@ -44,6 +44,7 @@ _FAULT_PAUSE_S = 1.0  # a lane rests so long after a fault of ours
 _BATCH_BYTES = 8 << 20  # of results in a transaction; one larger result travels alone
 _CONFLICT_RETRIES = 3  # of the same results, before their parts are sent
 _ASIDE_S = 1.0  # results of locked runs wait so long before another try
+_HELD_S = 0.05  # who has a run for longer than that is no lane and no other transition: nobody waits for it
 _SLOW_S = 0.25  # a transaction that takes longer waits for somebody, and its lane is no company for the others
 _BUSY_MS = 1000  # after which a worker sends again what was too much
 _RESEND_S = 60.0  # within which it should have: no timeout of its task before
@@ -107,6 +108,8 @@ class Completions:
         self._aside_bytes = 0
         #: What has waited aside and is tried again.
         self._again: deque[TaskResult] = deque()
+        #: Runs of which something has waited aside within the last second: what comes of them joins those that try again.
+        self._doubtful: set[bytes] = set()
         #: Leases that are on their way back, since they were never delivered.
         self._returning: set[bytes] = set()
         #: Bytes of the results that wait or are under way.
@@ -229,7 +232,7 @@ class Completions:
     def _take(self) -> _Batch | None:
         """The next batch; None when there is nothing that is worth a transaction now."""
         if self._again:
-            return _Batch(self._fill(self._again, self._settings.max_batch), patient=False)
+            return self._take_again()
         # Done tasks are outstanding no more: where nothing else is, what waits is what the lanes share.
         shared = max(self.dispatcher.outstanding(), len(self._pending))
         limit = min(self._settings.max_batch, max(1, (shared + 1) // 2))
@@ -239,7 +242,12 @@ class Completions:
         batch = _Batch(self._fill(self._pending, limit))
         if not self._stopping:
             batch.leases = self.dispatcher.plan(limit)
-        return batch if batch.results or batch.leases else None
+        if batch.results or batch.leases:
+            return batch
+        return self._take_again() if self._again else None
+
+    def _take_again(self) -> _Batch:
+        return _Batch(self._fill(self._again, self._settings.max_batch), patient=False)
 
     def _fill(self, waiting: deque[TaskResult], limit: int) -> list[TaskResult]:
         """The first results that wait, so many that a transaction carries them."""
@@ -252,6 +260,8 @@ class Completions:
             result = waiting.popleft()
             if self._aside and run_of(result.token) in self._aside:
                 self._keep_aside(result)
+            elif self._doubtful and waiting is self._pending and run_of(result.token) in self._doubtful:
+                self._again.append(result)
             else:
                 results.append(result)
         return results
@@ -351,12 +361,15 @@ class Completions:
         return [_Batch(batch.results, patient=False)] if batch.patient else self._by_run(batch.results, blocked)
 
     async def _pass_over_locked(self, lane: Lane, batch: _Batch) -> None:
-        """Sets aside what belongs to runs that somebody has locked."""
+        """Sets aside what belongs to runs that somebody keeps. A busy run is locked nearly always, by others each time."""
         locked = await lane.locked_runs({run_of(result.token) for result in batch.results})
-        if locked:
-            aside = [result for result in batch.results if run_of(result.token) in locked]
-            batch.results = [result for result in batch.results if run_of(result.token) not in locked]
-            self._set_aside(aside, "another transaction has the run locked")
+        if not locked:
+            return
+        await asyncio.sleep(_HELD_S)
+        kept = {run_id for run_id, by in (await lane.locked_runs(locked)).items() if locked[run_id] == by}
+        aside = [result for result in batch.results if run_of(result.token) in kept]
+        batch.results = [result for result in batch.results if run_of(result.token) not in kept]
+        self._set_aside(aside, "another transaction keeps the run locked")
 
     def _by_run(self, results: list[TaskResult], error: StepgresError) -> list[_Batch]:
         """Halves of a batch for which somebody holds a lock other than a run's; what belongs to one run waits aside."""
@@ -402,6 +415,8 @@ class Completions:
     def _end_aside(self) -> None:
         for results in self._aside.values():
             self._again.extend(results)
+        self._doubtful = doubtful = set(self._aside)
+        asyncio.get_running_loop().call_later(_ASIDE_S, doubtful.clear)
         self._aside.clear()
         self._aside_bytes = 0
         self.kick()

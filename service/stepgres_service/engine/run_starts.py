@@ -131,7 +131,8 @@ class RunStarts:
             _, late = await asyncio.wait({self._task}, timeout=flush_s)
             for task in late:
                 task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            # A statement that is given up on a dead connection ends much later; nobody needs to see that.
+            await asyncio.wait({self._task}, timeout=1.0)
 
     # ------------------------------------------------------------------------------------------------ batches
 
@@ -144,6 +145,9 @@ class RunStarts:
                 await self._transact(batch)
             except StepgresError as error:
                 self._refuse(batch, error)
+            except asyncio.CancelledError:
+                self._refuse([*batch, *self._waiting], _stopped())
+                raise
             except Exception as error:  # noqa: BLE001  the callers hear of our fault, and the starts behind them go on
                 _log.exception("starting runs failed", runs=len(batch))
                 self._refuse(batch, StepgresError(f"starting runs failed: {type(error).__name__}"))
@@ -262,6 +266,14 @@ class RunStarts:
         for item in items:
             if item.call.outcomes[item.position] is None:
                 item.settle(error)
+
+
+def _stopped() -> Unavailable:
+    return Unavailable(
+        "this coordinator is shutting down; the run may have been started: use an idempotency_key to try again safely",
+        reason=Reason.DRAINING,
+        retry_after_s=0.1,
+    )
 
 
 def _middle(batch: Sequence[_Item], *, by_flow: bool) -> int:

@@ -286,9 +286,11 @@ class WatchHub:
         asked = dict(known)
         for change in changed:
             watched = self._runs.get(change.run_id.bytes)
-            if watched is not None and change.revision < asked[change.run_id]:
+            if watched is None or watched.latest is None:
+                continue
+            if change.revision < min(asked[change.run_id], watched.latest.revision):
                 self._give_up(watched, _set_back())
-            elif watched is not None:
+            else:
                 watched.merge(change)
         for run_id in gone:
             watched = self._runs.get(run_id.bytes)

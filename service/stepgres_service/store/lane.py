@@ -114,8 +114,8 @@ class Lane:
             lambda conn: self._tasks.exchange(conn, results, requests, patient=patient, watched=watched)
         )
 
-    async def locked_runs(self, run_ids: Collection[bytes]) -> set[bytes]:
-        """Those of some runs that somebody has locked at this moment; waits for none.
+    async def locked_runs(self, run_ids: Collection[bytes]) -> dict[bytes, int]:
+        """Those of some runs that somebody has locked at this moment, and by which transaction; waits for none.
 
         Args:
             run_ids: 16 bytes each.

@@ -69,6 +69,7 @@ class OwnConnection:
             Unavailable: the time is over.
             StepgresError: whatever the database raises, translated.
         """
+        slot = self._slot
         task = asyncio.create_task(self._do(work))
         try:
             await asyncio.wait({task}, timeout=limit_s)
@@ -76,7 +77,7 @@ class OwnConnection:
             if not task.done():
                 self._slot = _Slot()  # for the next caller
                 task.cancel()
-                task.add_done_callback(lambda left: left.cancelled() or left.exception())
+                task.add_done_callback(lambda left: _leave(slot, left))
         if not task.done():
             raise Unavailable(
                 f"the database did not answer for {limit_s:g} s", reason=Reason.DATABASE_UNAVAILABLE, retry_after_s=1.0
@@ -115,6 +116,14 @@ class OwnConnection:
     async def close(self) -> None:
         """Closes the connection; the next use opens another."""
         await _close(self._slot)
+
+
+def _leave(slot: _Slot, left: asyncio.Task[Any]) -> None:
+    """Ends what was left behind, also when its task was cancelled before it had begun."""
+    if not left.cancelled():
+        left.exception()  # looked at, or asyncio complains that nobody did
+    if slot.conn is not None and not slot.turn.locked():
+        slot.conn.pgconn.finish()
 
 
 async def _close(slot: _Slot) -> None:

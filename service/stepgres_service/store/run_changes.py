@@ -57,7 +57,7 @@ async def ask_for_changes(conn: AsyncConnection[Any], known: Iterable[tuple[UUID
 
 
 def read_changes(rows: Sequence[Any]) -> tuple[list[ChangedRun], list[UUID]]:
-    """The runs with a newer revision, and those that are gone with their flow, from the rows of the answer."""
+    """The runs with another revision, and those that are gone with their flow, from the rows of the answer."""
     by_run: dict[UUID, list[Any]] = {}
     gone = []
     for row in rows:

@@ -230,8 +230,8 @@ class TaskStore:
         if run_ids:
             exchange.ended = [EndedRun(*ended) for ended in zip(run_ids, version_ids, statuses, durations, strict=True)]
 
-    async def locked_runs(self, conn: AsyncConnection[Any], run_ids: Collection[bytes]) -> set[bytes]:
-        """Those of some runs that somebody else has locked; 16 bytes each.
+    async def locked_runs(self, conn: AsyncConnection[Any], run_ids: Collection[bytes]) -> dict[bytes, int]:
+        """Those of some runs that somebody else has locked, and the transaction that has.
 
         Args:
             conn: a connection of the caller's own, in autocommit.
@@ -243,9 +243,9 @@ class TaskStore:
         cursor = conn.cursor(binary=True, row_factory=tuple_row)
         async with conn.transaction():
             # It waits for no row, but somebody may have locked the table.
-            await conn.execute(_SQL["limit_lock_wait"], (str(_BRIEF_WAIT_MS),))
+            await conn.execute(_SQL["look_briefly"], (str(_BRIEF_WAIT_MS),))
             await cursor.execute(_SQL["locked_runs"], {"run_ids": [UUID(bytes=run_id) for run_id in run_ids]})
-        return {row[0] for row in await cursor.fetchall()}
+        return {row[0]: row[1] for row in await cursor.fetchall()}
 
     async def run_input(self, session_id: bytes, run_id: bytes, step: int, task: int, seq: int) -> bytes | None:
         """The input of the run that a held lease belongs to; None when the lease is not held."""

@@ -12,16 +12,17 @@ select t.session_item, t.run_id::text, uuid_send(t.run_id), t.step_index, t.task
        t.version_id, t.scope, t.traceparent, convert_to(t.input, 'UTF8')
 from pgflow.lease_tasks(%s, %s, %s, %s, %s, p_commit_soon => %s) as t
 
--- limit_lock_wait --
--- How many milliseconds this transaction waits for a lock.
-select set_config('lock_timeout', %s, true)
+-- look_briefly --
+-- This transaction waits so many milliseconds for a lock, and for no disk; it reads along indexes.
+select set_config('lock_timeout', %s, true), set_config('synchronous_commit', 'off', true),
+       set_config('enable_seqscan', 'off', true)
 
 -- locked_runs --
--- Those of some runs that somebody has locked; the others are locked for this moment.
+-- Those of some runs that somebody has locked, and by which transaction; the others are locked for this moment.
 with free as materialized (
     select run_id from pgflow.runs where run_id = any(%(run_ids)s::uuid[]) for no key update skip locked
 )
-select uuid_send(run_id)
+select uuid_send(run_id), xmax::text::bigint
 from pgflow.runs
 where run_id = any(%(run_ids)s::uuid[]) and run_id not in (select run_id from free)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import grpc
@@ -149,6 +150,62 @@ async def test_a_hundred_locked_runs_hold_up_no_other(channel: grpc.aio.Channel,
             assert worker.acks == []
             await holder.rollback()
         assert {ack.verdict for ack in (await acks_of(worker, 100)).values()} == {RECORDED}
+
+
+async def test_a_run_that_others_have_locked_in_turn_does_not_wait_aside(
+    channel: grpc.aio.Channel, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await define(channel, "one", work=[])
+    transactions = itertools.count(1)
+
+    async def locked_runs(self: TaskStore, conn: Any, run_ids: Collection[bytes]) -> dict[bytes, int]:
+        return {run_id: next(transactions) for run_id in run_ids}
+
+    async with raw_worker(channel, ["one.work"], credits=1) as worker:
+        run_id = await start_run(channel, "one")
+        tasks = await worker.take_tasks(1)
+        monkeypatch.setattr(TaskStore, "locked_runs", locked_runs)
+        async with await psycopg.AsyncConnection.connect(database) as holder:
+            await holder.execute("select from pgflow.runs where run_id = %s for update", (run_id,))
+            with structlog.testing.capture_logs() as logs:
+                worker.complete(*tasks)
+                async with asyncio.timeout(10):
+                    while not any("cannot be recorded" in line["event"] for line in logs):
+                        await asyncio.sleep(0.01)
+            await holder.rollback()
+        assert [ack.verdict for ack in await worker.take_acks(1)] == [RECORDED]
+
+
+async def test_what_comes_of_a_locked_run_meanwhile_waits_with_nobody(
+    channel: grpc.aio.Channel, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await define(channel, "map", maps=["work"], work=[])
+    patient: list[bool] = []
+    real = TaskStore.exchange
+
+    async def exchange(self: TaskStore, conn: Any, results: Any, requests: Any, **options: Any) -> Any:
+        if results is not None:
+            patient.append(options["patient"])
+        return await real(self, conn, results, requests, **options)
+
+    monkeypatch.setattr(TaskStore, "exchange", exchange)
+    async with raw_worker(channel, ["map.work"], credits=300) as worker:
+        run_id = await start_run(channel, "map", list(range(300)))
+        tasks = await worker.take_tasks(300)
+        async with await psycopg.AsyncConnection.connect(database) as holder:
+            await holder.execute("select from pgflow.runs where run_id = %s for update", (run_id,))
+            with structlog.testing.capture_logs() as logs:
+                worker.complete(tasks[0])
+                async with asyncio.timeout(10):
+                    while not any("cannot be recorded" in line["event"] for line in logs):
+                        await asyncio.sleep(0.01)
+            assert patient == [True]
+            for task in tasks[1:]:
+                worker.complete(task)
+                await asyncio.sleep(0.01)
+            assert True not in patient[1:]
+            await holder.rollback()
+        assert {ack.verdict for ack in (await acks_of(worker, 300)).values()} == {RECORDED}
 
 
 async def test_what_waits_for_a_locked_run_leaves_room_for_others(

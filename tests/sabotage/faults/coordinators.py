@@ -179,6 +179,20 @@ FAULTS = (
         f"{_TROUBLE_TESTS}::test_a_hundred_locked_runs_hold_up_no_other",
     ),
     Fault(
+        "a busy run waits aside",
+        "service/stepgres_service/engine/completions.py",
+        "kept = {run_id for run_id, by in (await lane.locked_runs(locked)).items() if locked[run_id] == by}",
+        "kept = {run_id for run_id, by in (await lane.locked_runs(locked)).items()}",
+        f"{_TROUBLE_TESTS}::test_a_run_that_others_have_locked_in_turn_does_not_wait_aside",
+    ),
+    Fault(
+        "others wait with what comes of a locked run",
+        "service/stepgres_service/engine/completions.py",
+        "elif self._doubtful and waiting is self._pending and run_of(result.token) in self._doubtful:",
+        "elif False:",
+        f"{_TROUBLE_TESTS}::test_what_comes_of_a_locked_run_meanwhile_waits_with_nobody",
+    ),
+    Fault(
         "what waits for a locked run takes all the room",
         "service/stepgres_service/engine/completions.py",
         "if result.acknowledge and 0 < self._aside_bytes > enough - result.held:",
@@ -217,7 +231,7 @@ FAULTS = (
     Fault(
         "a watch waits for a revision that was lost",
         "service/stepgres_service/engine/watch.py",
-        "if watched is not None and change.revision < asked[change.run_id]:",
+        "if change.revision < min(asked[change.run_id], watched.latest.revision):",
         "if False:",
         "tests/unit/engine/test_watches_share_one_loop.py::test_a_watch_ends_when_the_database_was_set_back",
     ),
