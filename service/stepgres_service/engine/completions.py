@@ -334,11 +334,7 @@ class Completions:
         Without it they are not handed out: the comparison frees them, or they are cancelled with their deleted flow.
         """
         known = self._definitions.get
-        missing: dict[int, int] = {}
-        for leased in exchange.leased:
-            for task in leased:
-                if known(task.version_id, task.step_index) is None:
-                    missing[task.version_id] = max(task.step_index, missing.get(task.version_id, 0))
+        missing = self._definitions.missing((t.version_id, t.step_index) for leased in exchange.leased for t in leased)
         if missing:
             with contextlib.suppress(StepgresError):
                 await self._definitions.load_all(missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Context
 
 from stepgres_service.model import Flow
@@ -47,6 +47,14 @@ class DefinitionCache:
         """Seconds an attempt of a step may take; None when the version is not in memory."""
         flow = self.get(version_id, step_index)
         return None if flow is None else float(flow.timeout_of(flow.steps[step_index]))
+
+    def missing(self, steps: Iterable[tuple[int, int]]) -> dict[int, int]:
+        """What `load_all` has to read for these (version, step index): versions not in memory, with the highest step."""
+        missing: dict[int, int] = {}
+        for version_id, step_index in steps:
+            if self.get(version_id, step_index) is None:
+                missing[version_id] = max(step_index, missing.get(version_id, 0))
+        return missing
 
     async def load_all(self, wanted: Mapping[int, int]) -> None:
         """Reads versions, all in one go; see `load`.

@@ -173,13 +173,11 @@ class SessionRegistry:
     async def _adopt(self, session: Session, resumed: ResumedSession, held: list[tuple[bytes, Token]]) -> None:
         now = asyncio.get_running_loop().time()
         # In one go: nobody renews the session before it is adopted.
-        wanted: dict[int, int] = {}
-        for lease in resumed.held:
-            step_index = held[lease.item][1].step_index
-            if self._definitions.get(lease.version_id, step_index) is None:
-                wanted[lease.version_id] = max(step_index, wanted.get(lease.version_id, 0))
-        if wanted:
-            await self._definitions.load_all(wanted)
+        missing = self._definitions.missing(
+            (lease.version_id, held[lease.item][1].step_index) for lease in resumed.held
+        )
+        if missing:
+            await self._definitions.load_all(missing)
         for lease in resumed.held:
             token, parts = held[lease.item]
             timeout_s = self._definitions.timeout_s(lease.version_id, parts.step_index) or 0.0

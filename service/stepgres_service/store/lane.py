@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 
 from stepgres_service.errors import StepgresError, Unavailable
 from stepgres_service.store.arrays import register_columns
+from stepgres_service.store.own_connection import KeptConnection
 from stepgres_service.store.pool import Database
 from stepgres_service.store.tasks import Exchange, LeaseRequest, ResultColumns, TaskStore
 
@@ -75,19 +76,16 @@ class Lane:
     def __init__(self, database: Database, tasks: TaskStore) -> None:
         self._database = database
         self._tasks = tasks
-        self._conn: AsyncConnection[Any] | None = None
-        self._outdated = False
+        self._kept = KeptConnection()
         self._failures = 0
 
     def runs_on(self, pid: int) -> bool:
         """Whether a backend is this lane's."""
-        if self._conn is None or self._conn.closed or self._outdated:
-            return False
-        return self._conn.info.backend_pid == pid
+        return self._kept.runs_on(pid)
 
     def renew(self) -> None:
         """Lets the next exchange have another connection: the present one may have ended without notice."""
-        self._outdated = self._conn is not None
+        self._kept.renew()
 
     async def exchange(
         self,
@@ -129,12 +127,7 @@ class Lane:
     async def _ask(self, work: Callable[[AsyncConnection[Any]], Awaitable[_T]]) -> _T:
         try:
             async with asyncio.timeout(_ANSWER_S):
-                if self._outdated:
-                    await self.close()
-                if self._conn is None:
-                    self._conn = await self._database.connect()
-                    register_columns(self._conn)
-                answer = await work(self._conn)
+                answer = await work(await self._kept.get(self._connect))
         except psycopg.Error as error:
             verdict = judge(error)
             if isinstance(verdict, LaneDown) or (error.sqlstate or "")[:2] in _DOUBTS:
@@ -152,10 +145,15 @@ class Lane:
         self._failures = 0
         return answer
 
+    async def _connect(self) -> AsyncConnection[Any]:
+        conn = await self._database.connect()
+        register_columns(conn)
+        return conn
+
     async def _roll_back(self) -> None:
         try:
-            if self._conn is not None:
-                await self._conn.rollback()
+            if self._kept.conn is not None:
+                await self._kept.conn.rollback()
         except psycopg.Error:
             await self.close()
 
@@ -167,6 +165,4 @@ class Lane:
 
     async def close(self) -> None:
         """Closes the connection."""
-        conn, self._conn, self._outdated = self._conn, None, False
-        if conn is not None:
-            await conn.close()
+        await self._kept.close()

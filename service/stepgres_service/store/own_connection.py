@@ -17,13 +17,43 @@ from stepgres_service.store.pool import Database
 _T = TypeVar("_T")
 
 
-class _Slot:
-    """A connection and who may use it now."""
+class KeptConnection:
+    """A connection that is kept from use to use, and known by the number of its backend."""
 
     def __init__(self) -> None:
         self.conn: AsyncConnection[Any] | None = None
-        #: The next caller opens another.
-        self.outdated = False
+        self._outdated = False
+
+    async def get(self, connect: Callable[[], Awaitable[AsyncConnection[Any]]]) -> AsyncConnection[Any]:
+        """The connection; another one where there is none, where it has ended, and after renew()."""
+        if self._outdated:
+            await self.close()
+        if self.conn is None or self.conn.closed:
+            self.conn = await connect()
+        return self.conn
+
+    def runs_on(self, pid: int) -> bool:
+        """Whether a backend is this connection's."""
+        if self.conn is None or self.conn.closed or self._outdated:
+            return False
+        return self.conn.info.backend_pid == pid
+
+    def renew(self) -> None:
+        """Lets the next use have another connection: the present one may have ended without notice."""
+        self._outdated = self.conn is not None
+
+    async def close(self) -> None:
+        """Closes the connection; the next use opens another."""
+        conn, self.conn, self._outdated = self.conn, None, False
+        if conn is not None:
+            await conn.close()
+
+
+class _Slot(KeptConnection):
+    """A connection and who may use it now."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.turn = asyncio.Lock()
 
 
@@ -50,13 +80,13 @@ class OwnConnection:
             try:
                 with translated():
                     try:
-                        yield await self._connected(slot)
+                        yield await slot.get(self._connect)
                     except psycopg.Error as error:
                         self._database.heard(error)
                         raise
             except BaseException:
                 # Whatever it was, even a cancel: the answer to what was asked may still be on its way.
-                await _close(slot)
+                await slot.close()
                 raise
 
     async def ask(self, limit_s: float, work: Callable[[AsyncConnection[Any]], Awaitable[_T]]) -> _T:
@@ -88,34 +118,27 @@ class OwnConnection:
         async with self.use() as conn:
             return await work(conn)
 
-    async def _connected(self, slot: _Slot) -> AsyncConnection[Any]:
-        if slot.outdated:
-            await _close(slot)
-        if slot.conn is None or slot.conn.closed:
-            try:
-                slot.conn = await self._database.connect()
-            except TimeoutError:
-                raise Unavailable(
-                    "the database cannot be reached now (no connection in time); try again",
-                    reason=Reason.DATABASE_UNAVAILABLE,
-                    retry_after_s=1.0,
-                ) from None
-        return slot.conn
+    async def _connect(self) -> AsyncConnection[Any]:
+        try:
+            return await self._database.connect()
+        except TimeoutError:
+            raise Unavailable(
+                "the database cannot be reached now (no connection in time); try again",
+                reason=Reason.DATABASE_UNAVAILABLE,
+                retry_after_s=1.0,
+            ) from None
 
     def runs_on(self, pid: int) -> bool:
         """Whether a backend is this connection's."""
-        slot = self._slot
-        if slot.conn is None or slot.conn.closed or slot.outdated:
-            return False
-        return slot.conn.info.backend_pid == pid
+        return self._slot.runs_on(pid)
 
     def renew(self) -> None:
         """Lets the next caller have another connection: the present one may have ended without notice."""
-        self._slot.outdated = self._slot.conn is not None
+        self._slot.renew()
 
     async def close(self) -> None:
         """Closes the connection; the next use opens another."""
-        await _close(self._slot)
+        await self._slot.close()
 
 
 def _leave(slot: _Slot, left: asyncio.Task[Any]) -> None:
@@ -124,9 +147,3 @@ def _leave(slot: _Slot, left: asyncio.Task[Any]) -> None:
         left.exception()  # looked at, or asyncio complains that nobody did
     if slot.conn is not None and not slot.turn.locked():
         slot.conn.pgconn.finish()
-
-
-async def _close(slot: _Slot) -> None:
-    conn, slot.conn, slot.outdated = slot.conn, None, False
-    if conn is not None:
-        await conn.close()
